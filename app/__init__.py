@@ -1,0 +1,1 @@
+"""The service: a photo in, class probabilities out. Never imports `training`."""

@@ -1,0 +1,244 @@
+"""Photo bytes → upright RGB → the network's input. The only code that prepares pixels for serving and validation.
+
+Knows nothing of the web, the engine or the classes. Memory stays near one decoded copy of the photo: pixels are turned,
+flattened and converted after the one resample wherever that gives the same answer.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from app.errors import Refusal
+
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:  # the optional extra `heic`; its wheel bundles GPL code, so it is not in the container
+    HEIC = False
+else:
+    register_heif_opener(thumbnails=False)
+    HEIC = True
+
+# Our own limit is checked on the header, for every format, before a pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+MAX_PIXELS = 50_000_000
+# jpegtran's progressive script has 10 scans, mozjpeg's at most 16; each one costs a pass over all coefficients.
+MAX_SCANS = 32
+
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SWAPS_SIDES = (5, 6, 7, 8)
+TURNED = {3: "180°", 6: "90° clockwise", 8: "90° anticlockwise"}
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photo becomes the network's input; travels with the weights in model.json.
+
+    The centre square of side min(w, h) · size / resize, one antialiased bilinear resample to size × size; then, inside
+    the network, (pixel / 255 - mean) / std per RGB channel. Defaults: torchvision's ImageNet recipe.
+    """
+
+    size: int = 224
+    resize: int = 256
+    interpolation: str = "bilinear"
+    antialias: bool = True
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo. `stored` holds the pixels as the file stores them (not yet upright, perhaps scaled down by a
+    whole `shrink` while decoding); `width` and `height` are the upright original's, in pixels."""
+
+    stored: Image.Image
+    shrink: int
+    orientation: int
+    format: str
+    width: int
+    height: int
+    notes: tuple[dict[str, str], ...]
+
+
+def sniff(data: bytes) -> str | None:
+    """Name the image format from the first bytes, as Pillow calls it; None if it is none that we read."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:2] == b"BM" and data[14:18] in (struct.pack("<I", n) for n in (12, 40, 52, 56, 64, 108, 124)):
+        return "BMP"
+    if data[4:8] == b"ftyp":
+        return _sniff_heif(data)
+    return None
+
+
+def _sniff_heif(data: bytes) -> str | None:
+    brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    if b"avif" in brands or b"avis" in brands:
+        return "AVIF"
+    return "HEIF" if any(brand in brands for brand in (b"heic", b"heix", b"mif1", b"hevc", b"msf1")) else None
+
+
+def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode photo bytes; a JPEG is decoded at 1/2, 1/4 or 1/8 scale while both sides stay ≥ `enough` pixels.
+
+    Raises Refusal: not_an_image (415), too_many_pixels (413), broken_image (422). Whatever a decoder throws is the
+    photo's fault.
+    """
+    kind = sniff(data)
+    if kind is None or (kind == "HEIF" and not HEIC):
+        raise _not_an_image(data, kind)
+    try:
+        if kind == "JPEG":
+            _check_scans(data)
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            _check_pixels(image.size, max_pixels)
+            return _load(image, kind, enough)
+    except Refusal:
+        raise
+    except Exception as error:  # Pillow raises ten kinds of exception on bad files, MemoryError included
+        raise Refusal(
+            "broken_image", f"This {kind} file is damaged and cannot be read.", detail=f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def model_input(photo: Photo, preprocess: Preprocess) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The network's input: uint8 [size, size, 3], RGB, upright."""
+    width, height = photo.width, photo.height
+    if photo.orientation in SWAPS_SIDES:
+        width, height = height, width
+    side = min(width, height) * preprocess.size / preprocess.resize
+    left, top = (width - side) / 2, (height - side) / 2
+    square = resample(photo, (left, top, left + side, top + side), (preprocess.size, preprocess.size))
+    return np.asarray(square)
+
+
+def fit(photo: Photo, short: int, ratio: float = 2.0) -> Image.Image:
+    """The upright photo scaled so that its short side is `short` pixels; of a long side, the middle `ratio` · short."""
+    width, height = photo.width, photo.height
+    if photo.orientation in SWAPS_SIDES:
+        width, height = height, width
+    longest = min(width, height) * ratio
+    left, top = max(0.0, (width - longest) / 2), max(0.0, (height - longest) / 2)
+    scale = short / min(width, height)
+    size = max(1, round((width - 2 * left) * scale)), max(1, round((height - 2 * top) * scale))
+    return resample(photo, (left, top, width - left, height - top), size)
+
+
+def resample(photo: Photo, box: Box, size: tuple[int, int]) -> Image.Image:
+    """Cut `box` (pixels of the stored original) to `size` in one antialiased step; returns upright RGB."""
+    within = tuple(edge / photo.shrink for edge in box)
+    image = photo.stored
+    if image.mode == "RGBA":  # opaque by now; channel by channel, as Pillow would premultiply a second full copy
+        bands = [image.getchannel(c).resize(size, Image.Resampling.BILINEAR, within) for c in "RGB"]
+        image = Image.merge("RGB", bands)
+    else:
+        image = image.resize(size, Image.Resampling.BILINEAR, within).convert("RGB")
+    return image.transpose(TRANSPOSE[photo.orientation]) if photo.orientation in TRANSPOSE else image
+
+
+def _load(image: Image.Image, kind: str, enough: int) -> Photo:
+    width, height = image.size
+    notes = []
+    if kind == "JPEG":
+        image.draft(None, (enough, enough))  # type: ignore[no-untyped-call]
+    elif _is_animated(image):
+        notes.append({"code": "first_frame", "text": "first frame of an animation"})
+    image.load()
+    shrink = max(1, round(width / image.width))
+    orientation = _orientation(image)
+    if orientation in TRANSPOSE:
+        turn = TURNED.get(orientation, "and mirrored" if orientation in SWAPS_SIDES else "by mirroring")
+        notes.append({"code": "rotated", "text": f"turned upright {turn}, as its EXIF data says"})
+    if image.has_transparency_data:
+        notes.append({"code": "alpha_on_white", "text": "transparent parts shown on white"})
+    if orientation in SWAPS_SIDES:
+        width, height = height, width
+    return Photo(_flat(image), shrink, orientation, kind, width, height, tuple(notes))
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Pixels that can be averaged: L, RGB, or RGBA already composited on white in place (alpha to be ignored)."""
+    if image.has_transparency_data and image.mode not in ("I;16", "I;16B"):
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        image.paste((255, 255, 255), mask=ImageOps.invert(image.getchannel("A")))
+        return image
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode in ("I;16", "I;16B", "I"):  # scaled to 8 bits; Pillow's own convert would clip at 255
+        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    return image.convert("L" if image.mode in ("1", "F") else "RGB")
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame says nothing about the first
+        return True
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except Exception:  # corrupt EXIF is ignored: the pixels are still good
+        return 1
+    return value if value in TRANSPOSE else 1
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise Refusal(
+            "too_many_pixels",
+            f"This photo says it is {width} × {height} pixels; the limit is {max_pixels / 1e6:g} megapixels.",
+        )
+
+
+# Within entropy-coded data FF is followed by 00 or a restart marker; anything else starts the next segment.
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG with more than MAX_SCANS scans: a few hundred KB of them can cost minutes of CPU."""
+    if data.count(b"\xff\xda") <= MAX_SCANS:
+        return
+    scans, position = 0, 2
+    while (found := _MARKER.search(data, position)) is not None:
+        marker, position = data[found.end() - 1], found.end()
+        if marker == 0xD9:
+            return
+        if marker == 0xDA:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise Refusal("broken_image", f"This JPEG file has more than {MAX_SCANS} scans, which no camera writes.")
+        position += int.from_bytes(data[position : position + 2], "big")
+
+
+def _not_an_image(data: bytes, kind: str | None) -> Refusal:
+    if not data:
+        return Refusal("not_an_image", "This file is empty.")
+    if kind == "HEIF":
+        return Refusal("not_an_image", "This is a HEIC photo, which this service does not read.")
+    return Refusal("not_an_image", "This is not an image in a format that this service reads.")
