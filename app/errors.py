@@ -20,6 +20,7 @@ CODES: dict[str, tuple[int, str]] = {
     "internal": (500, "Try again; if it stays, tell the operator."),
     "fetch_failed": (502, "Check the address in a browser, or download the photo and upload it."),
     "busy": (503, "Wait as long as Retry-After says, then send it again."),
+    "starting": (503, "Wait a moment, then send it again."),
     "draining": (503, "Send it again: another copy of the service, or this one after its restart, will answer."),
     "url_route_off": (404, "Download the photo and upload it instead."),
     "fetch_slow": (504, "Try again, or download the photo and upload it."),

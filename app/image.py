@@ -45,6 +45,8 @@ SWAPS_SIDES = (5, 6, 7, 8)
 TURNED = {3: "180°", 6: "90° clockwise", 8: "90° anticlockwise"}
 
 Box = tuple[float, float, float, float]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Preprocess:
     antialias: bool = True
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def scale_and_shift(self) -> tuple[Floats, Floats]:
+        """float32 [3] each: the normalisation written as pixel · scale - shift."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        return (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
         ) from error
 
 
-def model_input(photo: Photo, preprocess: Preprocess) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def model_input(photo: Photo, preprocess: Preprocess) -> Pixels:
     """The network's input: uint8 [size, size, 3], RGB, upright."""
     width, height = photo.width, photo.height
     if photo.orientation in SWAPS_SIDES:

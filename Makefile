@@ -1,0 +1,45 @@
+# make serve: the service, with only what serving needs.   make test: everything, a real browser included.
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.PHONY: help serve test check bench clean
+
+help:
+	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
+	@echo "make test    lint, types and every test, a real browser included"
+	@echo "make check   lint and types only"
+	@echo "make bench   the figures in docs/bench.md, measured on this machine"
+
+serve: .venv/.installed
+	@exec .venv/bin/python -m app serve
+
+test: check
+	.venv-test/bin/python -m pytest
+
+check: .venv-test/.installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+	.venv-test/bin/hadolint Dockerfile
+
+bench: .venv-test/.installed
+	.venv-test/bin/python -m bench
+
+# uv resolves in seconds and hard-links wheels from its cache; nothing but Python and make is needed beforehand.
+define venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
+endef
+
+.venv/.installed: pyproject.toml
+	$(call venv,.venv)
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r pyproject.toml
+	@touch $@
+
+.venv-test/.installed: pyproject.toml
+	$(call venv,.venv-test)
+	@.venv-test/bin/uv pip install --quiet --python .venv-test/bin/python -r pyproject.toml --extra train --group lint --group test
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-test

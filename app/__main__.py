@@ -1,0 +1,87 @@
+"""The service's command line: `python -m app serve | classify PHOTO… | check BUNDLE`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from app import settings as settings_module
+from app.errors import BundleError, SettingError
+
+WORKING = ("model", "engine", "threads", "max_pixels_mp")
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit code: 0 done, 1 some photos failed, 2 wrong use, 3 bundle refused, 130 stopped."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    warnings.filterwarnings("ignore", module="PIL")  # what is odd about a stranger's photo is no operator's concern
+    args = build_parser().parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BundleError as error:
+        print(error, file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands. Every flag can also be set as TELLAPART_NAME in the environment."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="Tell photos apart.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="serve a bundle over HTTP")
+    serve.set_defaults(run=run_serve)
+    settings_module.add_flags(serve)
+
+    classify = commands.add_parser("classify", help="classify photos")
+    classify.set_defaults(run=run_classify)
+    classify.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+    form = classify.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_const", dest="form", const="json", help="print a JSON list")
+    form.add_argument("--csv", action="store_const", dest="form", const="csv", help="print CSV")
+    settings_module.add_flags(classify, WORKING)
+
+    check = commands.add_parser("check", help="check a bundle's files and replay its golden photos")
+    check.set_defaults(run=run_check)
+    check.add_argument("bundle", type=Path, metavar="BUNDLE")
+    settings_module.add_flags(check, ("engine", "threads"))
+    return parser
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    """Serve until stopped."""
+    from app.server import serve
+
+    serve(read_settings(args))
+    return 0
+
+
+def run_classify(args: argparse.Namespace) -> int:
+    """Classify photos and print what came of each."""
+    from app.commands import classify
+
+    return classify(args.photos, args.form or "table", read_settings(args))
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Check a bundle and print its card."""
+    from app.commands import check
+
+    return check(args.bundle, read_settings(args))
+
+
+def read_settings(args: argparse.Namespace) -> settings_module.Settings:
+    """Settings from the command's flags and the environment."""
+    return settings_module.build(vars(args), os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""Who runs, who waits, who is refused: a fixed number of worker threads and a bounded line before them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from app.errors import Refusal
+
+T = TypeVar("T")
+
+# How much the newest run counts in the mean run time that Retry-After is computed from.
+SMOOTHING = 0.1
+
+
+class Admission:
+    """Runs calls in `threads` worker threads, at most `max_waiting` more in line; whoever comes next is refused at once.
+
+    Refusing early keeps the line short, so that those who are accepted are answered soon.
+    """
+
+    def __init__(self, threads: int, max_waiting: int) -> None:
+        self.threads = threads
+        self.max_waiting = max_waiting
+        self.running = 0
+        self.waiting = 0
+        self._mean_run_s = 0.02
+        self._free = asyncio.Semaphore(threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
+
+    def check(self) -> None:
+        """Raise Refusal("busy") if a call made now would be refused: before reading a body, say."""
+        if self._free.locked() and self.waiting >= self.max_waiting:
+            wait_s = self._mean_run_s * (self.waiting + 1) / self.threads
+            raise Refusal("busy", "The service is busy.", retry_after_s=max(1, math.ceil(wait_s)))
+
+    async def run(self, call: Callable[[], T]) -> tuple[T, float]:
+        """The call's result and the seconds it waited in line. Raises Refusal("busy"), or what the call raises.
+
+        A caller that is cancelled leaves the line at once; a call already running ends by itself and then frees its thread.
+        """
+        self.check()
+        arrived = time.monotonic()
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        started = time.monotonic()
+        self.running += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        future.add_done_callback(lambda _: self._done(started))
+        return await asyncio.shield(future), started - arrived
+
+    def close(self) -> None:
+        """Stop the threads, once each has ended what it is at."""
+        self._pool.shutdown()
+
+    def _done(self, started: float) -> None:
+        self.running -= 1
+        self._mean_run_s += SMOOTHING * (time.monotonic() - started - self._mean_run_s)
+        self._free.release()

@@ -1,0 +1,81 @@
+"""Photo bytes → answer: decode, engine and answer in one call, the same for the service, the commands and training."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app import answer
+from app.bundle import Bundle, GoldenPhoto, read_bundle
+from app.engine import Engine, Outputs, create_engine
+from app.errors import BundleError, Refusal
+from app.image import MAX_PIXELS, Photo, model_input, read_photo
+
+# An int8 bundle's golden answers were made with integer arithmetic; torch computes the same weights in float.
+TORCH_INT8_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one photo got. Times in seconds."""
+
+    predictions: answer.Predictions
+    verdict: str
+    photo: Photo
+    outputs: Outputs
+    decode_s: float
+    infer_s: float
+
+
+class Classifier:
+    """A bundle on an engine. Immutable and safe to call from `engine.streams` threads at once."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, max_pixels: int = MAX_PIXELS) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.max_pixels = max_pixels
+
+    def classify(self, data: bytes) -> Answer:
+        """Answer for one photo's bytes; runs for milliseconds, so never on the event loop. Raises Refusal."""
+        started = time.perf_counter()
+        preprocess = self.bundle.preprocess
+        photo = read_photo(data, enough=2 * preprocess.resize, max_pixels=self.max_pixels)
+        pixels = model_input(photo, preprocess)
+        decoded = time.perf_counter()
+        outputs = self.engine.infer(pixels[None])
+        row = answer.probabilities(outputs.logits[0], self.bundle.temperature)
+        ranked = answer.predictions(self.bundle.classes, row)
+        inferred = time.perf_counter()
+        return Answer(ranked, answer.verdict(ranked), photo, outputs, decoded - started, inferred - decoded)
+
+
+def load_classifier(folder: Path, engine: str, streams: int, max_pixels: int = MAX_PIXELS) -> Classifier:
+    """Read and check the bundle, start the engine, replay the golden photos (which also warms up). Raises BundleError."""
+    bundle = read_bundle(folder)
+    classifier = Classifier(bundle, create_engine(engine, bundle, streams), max_pixels)
+    for golden in bundle.golden:
+        replay(classifier, golden)
+    return classifier
+
+
+def replay(classifier: Classifier, golden: GoldenPhoto) -> float:
+    """Classify a golden photo; the largest difference from its recorded probabilities. BundleError if past tolerance."""
+    bundle = classifier.bundle
+    loose = classifier.engine.name == "torch" and bundle.precision == "int8"
+    tolerance = TORCH_INT8_TOLERANCE if loose else bundle.tolerance
+    try:
+        found = dict(classifier.classify(golden.path.read_bytes()).predictions)
+    except Refusal as refusal:
+        raise BundleError(f"Golden photo {golden.path} cannot be classified: {refusal.message}") from refusal
+    row = np.array([found[name] for name in bundle.classes])
+    differences = np.abs(row - golden.probabilities)
+    worst = int(differences.argmax())
+    if not differences[worst] <= tolerance:
+        raise BundleError(
+            f"Golden photo {golden.path} gives {bundle.classes[worst]!r} {row[worst]:.4f} instead of "
+            f"{golden.probabilities[worst]:.4f}: weights, graph, classes or preprocessing are not those of the export."
+        )
+    return float(differences[worst])

@@ -1,0 +1,101 @@
+"""The commands classify and check: the service's answers without the service."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.bundle import read_bundle
+from app.classifier import Classifier, load_classifier, replay
+from app.cpu import usable_cores
+from app.engine import create_engine
+from app.errors import Refusal
+from app.result import Options, as_json
+from app.settings import Settings
+
+MANY = 10  # photos from which progress is worth showing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photo's fate: the API's JSON object, {"error": …} included."""
+
+    path: Path
+    result: dict[str, Any]
+
+
+def classify(paths: Sequence[Path], form: str, settings: Settings) -> int:
+    """Classify files and print a table, JSON or CSV; 1 if any failed."""
+    threads = settings.threads or usable_cores()
+    classifier = load_classifier(settings.model, settings.engine, threads, int(settings.max_pixels_mp * 1e6))
+    with ThreadPoolExecutor(threads) as pool:
+        rows = list(with_progress(pool.map(lambda path: classify_file(classifier, path), paths), len(paths)))
+    printers = {"table": print_table, "json": print_json, "csv": print_csv}
+    printers[form](rows, classifier.bundle.classes)
+    return int(any("error" in row.result for row in rows))
+
+
+def classify_file(classifier: Classifier, path: Path) -> Row:
+    """One file's result; a file that cannot be read or classified gives an error object."""
+    try:
+        return Row(path, as_json(classifier.classify(path.read_bytes()), classifier.bundle, Options()))
+    except OSError as error:
+        refusal = Refusal("bad_request", f"{error.strerror}.", hint="Give the path of a photo.")
+    except Refusal as caught:
+        refusal = caught
+    return Row(path, refusal.as_json())
+
+
+def with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
+    """Pass the rows on, counting them on a terminal's stderr if they are many."""
+    show = total >= MANY and sys.stderr.isatty()
+    for number, row in enumerate(rows, 1):
+        if show:
+            print(f"\r{number} of {total} photos", end="\n" if number == total else "", file=sys.stderr, flush=True)
+        yield row
+
+
+def print_table(rows: Sequence[Row], classes: Sequence[str]) -> None:
+    """A line per photo: the verdict, then every class with its probability; errors in words."""
+    width = max(len(str(row.path)) for row in rows)
+    for row in rows:
+        if "error" in row.result:
+            print(f"{row.path!s:{width}}  error: {row.result['error']['message']}")
+        else:
+            ranked = "  ".join(f"{name} {100 * p:5.1f} %" for name, p in row.result["predictions"])
+            print(f"{row.path!s:{width}}  {row.result['verdict']:{max(map(len, classes))}}  {ranked}")
+
+
+def print_json(rows: Sequence[Row], classes: Sequence[str]) -> None:
+    """A JSON list: the API's object for each photo, with its file."""
+    print(json.dumps([{"file": str(row.path), **row.result} for row in rows], indent=1))
+
+
+def print_csv(rows: Sequence[Row], classes: Sequence[str]) -> None:
+    """CSV: file, verdict, a probability per class in the bundle's order, error."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "verdict", *classes, "error"])
+    for row in rows:
+        found = dict(row.result.get("predictions", []))
+        error = row.result.get("error", {}).get("message", "")
+        writer.writerow([row.path, row.result.get("verdict", ""), *(found.get(name, "") for name in classes), error])
+
+
+def check(folder: Path, settings: Settings) -> int:
+    """Check a bundle's files, replay its golden photos, and print what it is. Raises BundleError."""
+    bundle = read_bundle(folder)
+    print(f"{bundle.name} {bundle.version}, {bundle.precision}: {', '.join(bundle.classes)}")
+    for name, rate in bundle.card.get("metrics", {}).get("validation", {}).items():
+        low, high = (100 * bound for bound in rate["wilson95"])
+        print(f"validation, {name}: {rate['errors']} of {rate['photos']} wrong, 95 % interval {low:.1f} to {high:.1f} %")
+    classifier = Classifier(bundle, create_engine(settings.engine, bundle, 1))
+    for golden in bundle.golden:
+        print(f"{golden.path.relative_to(folder)}: differs by {replay(classifier, golden):.1e}")
+    print(f"{len(bundle.golden)} golden photos agree within {bundle.tolerance:g}.")
+    return 0

@@ -1,0 +1,50 @@
+"""How many cores this process may really use: its affinity mask and its cgroup's quota, never os.cpu_count()."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Whole cores, at least 1: the smaller of the affinity mask and the CPU quota, a fraction rounded up."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([affinity, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Every quota in force, in cores: cgroup v2 `cpu.max` and v1 `cpu.cfs_*`, of our own group and all above it."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            base, read = root / "sys/fs/cgroup", _quota_v2
+        elif "cpu" in controllers.split(","):
+            base, read = root / "sys/fs/cgroup/cpu", _quota_v1
+        else:
+            continue
+        folder = base / group.lstrip("/")
+        for place in (folder, *folder.parents):
+            if place.is_relative_to(base):
+                yield from read(place)
+
+
+def _quota_v2(folder: Path) -> Iterator[float]:
+    for line in _lines(folder / "cpu.max"):
+        quota, period = line.split()
+        if quota != "max":
+            yield int(quota) / int(period)
+
+
+def _quota_v1(folder: Path) -> Iterator[float]:
+    numbers = [int(n) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us") for n in _lines(folder / name)]
+    if len(numbers) == 2 and numbers[0] > 0:
+        yield numbers[0] / numbers[1]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

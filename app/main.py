@@ -1,0 +1,106 @@
+"""create_app: routes, error handlers, middleware and the lifespan that owns what requests share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from app import respond
+from app.errors import Refusal
+from app.fetch import Fetcher, HostPolicy
+from app.routes import ROUTES, ClientGone
+from app.service import Service
+from app.settings import Settings
+from app.web import BodyLimits, KeyGuard, PageHeaders
+
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create_app(
+    settings: Settings, *, fetcher: Fetcher | None = None, loaded: Callable[[BaseException | None], None] = lambda _: None
+) -> Starlette:
+    """The ASGI app. It answers at once; the bundle loads beside it, and `loaded` is called when that ended, with None or
+    the error. `fetcher` replaces the one for the real network."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with fetcher or create_fetcher(settings) as fetching:
+            service = app.state.service = Service(settings, fetching)
+            loading = asyncio.create_task(service.load(loaded))
+            yield {"service": service}
+            loading.cancel()
+            service.admission.close()
+
+    return Starlette(
+        routes=[*ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],
+        middleware=create_middleware(settings),
+        exception_handlers={
+            Refusal: on_refusal,
+            HTTPException: on_http_exception,
+            ClientGone: on_client_gone,
+            Exception: on_exception,
+        },
+        lifespan=lifespan,
+    )
+
+
+def create_fetcher(settings: Settings) -> Fetcher:
+    """The fetcher for the real network."""
+    return Fetcher(
+        HostPolicy.parse(settings.url_hosts),
+        timeout_s=settings.url_timeout_s,
+        max_bytes=int(settings.max_upload_mb * 1e6),
+    )
+
+
+def create_middleware(settings: Settings) -> list[Middleware]:
+    """From the outside in: page headers, CORS and the key where set, limits of the body."""
+    middleware = [Middleware(PageHeaders)]
+    if settings.cors_origins:
+        methods, headers = ["GET", "POST"], ["Authorization"]
+        middleware.append(
+            Middleware(
+                CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=methods, allow_headers=headers
+            )
+        )
+    if settings.api_key:
+        middleware.append(Middleware(KeyGuard, key=settings.api_key))
+    limits = {"max_bytes": int(settings.max_upload_mb * 1e6), "timeout_s": settings.body_timeout_s}
+    return [*middleware, Middleware(BodyLimits, **limits)]
+
+
+async def on_refusal(request: Request, error: Exception) -> Response:
+    """A refusal, in the one error shape."""
+    assert isinstance(error, Refusal)
+    return respond.refusal_response(request.scope, error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: unknown paths, other methods, forms that cannot be parsed."""
+    assert isinstance(error, HTTPException)
+    code = HTTP_CODES.get(error.status_code, "bad_request")
+    messages = {"not_found": "There is nothing at this address.", "method_not_allowed": "This address takes other methods."}
+    response = respond.refusal_response(request.scope, Refusal(code, messages.get(code, error.detail)))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def on_client_gone(request: Request, error: Exception) -> Response:
+    """Nobody reads this; 499 is what nginx logs for it."""
+    return Response(status_code=499)
+
+
+async def on_exception(request: Request, error: Exception) -> Response:
+    """A fault of ours: the traceback goes to the log, not to the client."""
+    return respond.refusal_response(request.scope, Refusal("internal", "Something went wrong here."))

@@ -1,0 +1,76 @@
+"""The two faces of every answer: JSON for programs, a page for people whose browser asks for one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
+
+from app.errors import Refusal
+from app.settings import ROOT
+
+STATIC = ROOT / "static"
+
+
+@cache
+def asset(name: str) -> str:
+    """The URL of a static file, with a hash of its content so that a new version is fetched at once."""
+    return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:8]}"
+
+
+_templates = Environment(
+    loader=FileSystemLoader(ROOT / "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
+)
+_templates.globals["asset"] = asset
+
+
+def wants_page(headers: Headers) -> bool:
+    """Whether `Accept` prefers text/html to application/json; no preference means JSON."""
+    return _quality(headers.get("accept", "*/*"), "text/html") > _quality(headers.get("accept", "*/*"), "application/json")
+
+
+def page(template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
+    """A rendered template."""
+    return HTMLResponse(_templates.get_template(template).render(context), status, {"Vary": "Accept"})
+
+
+def answer(scope: Scope, template: str, content: Mapping[str, Any], status: int = 200) -> Response:
+    """`content` as JSON, or as the page that `template` makes of it, whichever the client prefers."""
+    if wants_page(Headers(scope=scope)):
+        return page(template, {"content": content, **about(scope)}, status)
+    return JSONResponse(content, status, {"Vary": "Accept"})
+
+
+def refusal_response(scope: Scope, refusal: Refusal) -> Response:
+    """A refusal in the one error shape, or as a page that says the same."""
+    response = answer(scope, "index.html", refusal.as_json(), refusal.status)
+    if refusal.retry_after_s is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after_s)
+    return response
+
+
+def about(scope: Scope) -> dict[str, Any]:
+    """What every page shows of the service."""
+    return {"service": scope.get("state", {}).get("service")}
+
+
+def _quality(accept: str, media_type: str) -> float:
+    """The q value that an Accept header gives a media type (RFC 9110 §12.5.1: the most specific range counts)."""
+    found = {}
+    for part in accept.lower().split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            found[media_range] = float(quality)
+        except ValueError:
+            continue
+    for media_range in (media_type, media_type.split("/")[0] + "/*", "*/*"):
+        if media_range in found:
+            return found[media_range]
+    return 0.0

@@ -1,0 +1,196 @@
+"""The way of a photo: bytes (from a form or a URL) → admission → decode → engine → answer. Both routes end in `classify`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app import respond
+from app.errors import Refusal
+from app.result import Options, as_json
+from app.service import Service
+
+MAX_FILES = 64
+URL_MAX_AGE_S = 300
+
+T = TypeVar("T")
+
+
+class Classified(NamedTuple):
+    """A photo's result as JSON and the seconds that each step took."""
+
+    result: dict[str, Any]
+    seconds: dict[str, float]
+
+
+async def upload(request: Request) -> Response:
+    """POST /upload: one or many photos in the form field `file`."""
+    service: Service = request.state.service
+    service.check_ready()
+    service.admission.check()  # before the body is read: what would be refused is not worth receiving
+    options = read_options(request, service)
+    photos = await read_photos(request)
+    if len(photos) == 1:
+        found = await in_time(request, classify(service, photos[0], options))
+        return respond_with(request, found.result, found.seconds)
+    found = await in_time(request, classify_all(service, photos, options))
+    return respond_with(request, found.result, found.seconds)
+
+
+async def classify_url(request: Request) -> Response:
+    """GET /classify-url?url=…: fetch a photo and classify it."""
+    service: Service = request.state.service
+    service.check_ready()
+    service.admission.check()
+    options = read_options(request, service)
+    return await in_time(request, fetch_and_classify(request, service, read_url(request), options))
+
+
+async def fetch_and_classify(request: Request, service: Service, url: str, options: Options) -> Response:
+    """The photo's answer with an ETag over all that it depends on, or 304 if the client has it already."""
+    started = time.perf_counter()
+    photo = await service.fetcher.fetch(url)
+    fetched = time.perf_counter() - started
+    headers = {"ETag": etag(request, service, photo, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={**headers, "Vary": "Accept"})
+    found = await classify(service, photo, options)
+    response = respond_with(request, found.result, {"fetch": fetched, **found.seconds})
+    response.headers.update(headers)
+    return response
+
+
+async def classify(service: Service, photo: bytes, options: Options) -> Classified:
+    """One photo's way through admission, decoder, engine and answer; all but the waiting in a worker thread."""
+    classifier = service.classifier
+
+    def work() -> Classified:
+        answer = classifier.classify(photo)
+        result = as_json(answer, classifier.bundle, options)
+        return Classified(result, {"decode": answer.decode_s, "infer": answer.infer_s})
+
+    found, waited = await service.admission.run(work)
+    return Classified(found.result, {"wait": waited, **found.seconds})
+
+
+async def classify_all(service: Service, photos: list[bytes], options: Options) -> Classified:
+    """Several photos, one after another so that a large request takes no more than its share; one object or error each."""
+    results, seconds = [], dict.fromkeys(("wait", "decode", "infer"), 0.0)
+    for photo in photos:
+        try:
+            found = await classify(service, photo, options)
+        except Refusal as refusal:
+            results.append(refusal.as_json())
+            continue
+        results.append(found.result)
+        for step, value in found.seconds.items():
+            seconds[step] += value
+    return Classified({"results": results}, seconds)
+
+
+async def in_time(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, unless it takes too long (Refusal) or the client leaves meanwhile: then it is cancelled."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(client_gone(request))
+    timeout_s = request.state.service.settings.request_timeout_s
+    try:
+        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise ClientGone
+        raise Refusal("busy", f"No answer within {timeout_s:g} seconds.", retry_after_s=1)
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+class ClientGone(Exception):
+    """The client closed the connection; nobody will read an answer."""
+
+
+async def client_gone(request: Request) -> None:
+    """Return once the client has closed the connection; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+async def read_photos(request: Request) -> list[bytes]:
+    """The bytes of every file in the form field `file`. Raises Refusal."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Refusal("no_file", "This is not a multipart/form-data request.")
+    async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
+        files = [item for item in form.getlist("file") if isinstance(item, UploadFile) and (item.filename or item.size)]
+        if not files:
+            raise Refusal("no_file", "There is no file in the field 'file'.")
+        return [await item.read() for item in files]
+
+
+def read_options(request: Request, service: Service) -> Options:
+    """What the query asks for; a page always shows a thumbnail."""
+    options = Options.parse(request.query_params, service.classifier.bundle.classes)
+    return replace(options, thumbnail=True) if respond.wants_page(request.headers) else options
+
+
+def read_url(request: Request) -> str:
+    """The one `url` of the query. Raises Refusal."""
+    urls = request.query_params.getlist("url")
+    if len(urls) != 1 or not urls[0]:
+        raise Refusal("bad_url", "Give exactly one url, as in /classify-url?url=https://example.org/photo.jpg")
+    return urls[0]
+
+
+def etag(request: Request, service: Service, photo: bytes, options: Options) -> str:
+    """A strong tag over the bundle, the photo's bytes, the options and the representation."""
+    face = "page" if respond.wants_page(request.headers) else "json"
+    content = f"{service.classifier.bundle.version} {hashlib.sha256(photo).hexdigest()} {options} {face}"
+    return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+
+
+def respond_with(request: Request, result: dict[str, Any], seconds: dict[str, float]) -> Response:
+    """The result in the face that the client prefers, with Server-Timing in milliseconds."""
+    response = respond.answer(request.scope, "index.html", result)
+    response.headers["Server-Timing"] = ", ".join(f"{step};dur={1000 * s:.1f}" for step, s in seconds.items())
+    return response
+
+
+async def home(request: Request) -> Response:
+    """GET /: the page."""
+    return respond.page("index.html", {"content": {}, **respond.about(request.scope)})
+
+
+async def model(request: Request) -> Response:
+    """GET /model: the bundle's card and the CPU plan."""
+    service: Service = request.state.service
+    content = {**service.classifier.bundle.card, "plan": service.plan()}
+    return respond.answer(request.scope, "model.html", content)
+
+
+async def livez(request: Request) -> Response:
+    """GET /livez: the process answers."""
+    return JSONResponse({"status": "alive"})
+
+
+async def readyz(request: Request) -> Response:
+    """GET /readyz: the golden photos agree and the service is not draining."""
+    request.state.service.check_ready()
+    return JSONResponse({"status": "ready"})
+
+
+ROUTES = [
+    Route("/", home),
+    Route("/upload", upload, methods=["POST"]),
+    Route("/classify-url", classify_url),
+    Route("/model", model),
+    Route("/livez", livez),
+    Route("/readyz", readyz),
+]

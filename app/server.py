@@ -1,0 +1,141 @@
+"""The process around the app: its socket, the clock on request heads, signals and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.errors import SettingError
+from app.main import create_app
+from app.settings import Settings
+
+HEAD_TIMEOUT_S = 5.0
+MAX_HEAD_BYTES = 32 * 1024
+# After SIGTERM the socket stays open this long, while /readyz already says 503: load balancers need time to notice.
+LISTEN_ON_S = 1.0
+
+
+class HeadClock(H11Protocol):
+    """uvicorn's h11 protocol, which by itself waits for ever for a request head: closes a connection that has not sent
+    a whole one HEAD_TIMEOUT_S after it was opened, or after the head's first byte on a kept-alive one."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _watch_head(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_timer()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with our signals: SIGTERM drains, SIGINT stops; a second one of either stops at once."""
+
+    failure: BaseException | None = None
+
+    def __init__(self, settings: Settings) -> None:
+        self.app = create_app(settings, loaded=self._loaded)
+        self._settings = settings
+        self._signals = 0
+        super().__init__(
+            uvicorn.Config(
+                self.app,
+                host=settings.host,
+                port=settings.port,
+                loop="asyncio",
+                http=HeadClock,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+            )
+        )
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self.force_exit = self.should_exit = True
+        elif sig == signal.SIGTERM:
+            self.app.state.service.draining = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, LISTEN_ON_S, self._leave)
+        else:
+            self.should_exit = True
+
+    def _leave(self) -> None:
+        self.should_exit = True
+
+    def _loaded(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.failure = error
+            self.should_exit = True
+            return
+        bundle = self.app.state.service.classifier.bundle
+        print(  # noqa: T201
+            f"tellapart serves {bundle.name} {bundle.version} ({', '.join(bundle.classes)}) "
+            f"at http://{_authority(self._settings)}/",
+            file=sys.stderr,
+        )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal. Raises SettingError if it cannot listen, BundleError if the bundle is refused."""
+    listening = listen(settings)
+    server = Server(settings)
+    with listening:
+        asyncio.run(server.serve(sockets=[listening]))
+    if server.failure is not None:
+        raise server.failure
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A bound socket, before the bundle is loaded: a port in use should be known at once. Raises SettingError."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        reasons: dict[Any, str] = {
+            errno.EADDRINUSE: "the port is in use: stop the other program, or choose another --port",
+            errno.EACCES: "that port needs more rights: choose a --port from 1024",
+        }
+        reason = reasons.get(error.errno, error.strerror or str(error))
+        raise SettingError(f"Cannot listen on {_authority(settings)}: {reason}.") from error
+
+
+def _authority(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+

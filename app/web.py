@@ -1,0 +1,146 @@
+"""What stands around the routes: body limits and clocks, page headers, the API key. Small ASGI middlewares of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Refusal
+from app.respond import refusal_response
+
+IDLE_BODY_S = 5.0
+# A refused upload is read on for so long and thrown away: closing on a client that still sends would reset the
+# connection, and it would never read the refusal.
+LINGER_S = 2.0
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+OPEN_PATHS = ("/", "/livez", "/readyz", "/openapi.json", "/docs")
+
+
+class PageHeaders:
+    """Adds the security headers to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class KeyGuard:
+    """Asks for the API key everywhere but on the page, its static files and the probes: as a Bearer token, or as the
+    password of HTTP Basic, so that a browser asks for it by itself."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self.app = app
+        self.key = key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._open(scope["path"]) or self._holds_key(Headers(scope=scope)):
+            await self.app(scope, receive, send)
+            return
+        response = refusal_response(scope, Refusal("unauthorized", "This needs the service's key."))
+        response.headers["WWW-Authenticate"] = 'Basic realm="tellapart", charset="UTF-8"'
+        await response(scope, receive, send)
+
+    @staticmethod
+    def _open(path: str) -> bool:
+        return path in OPEN_PATHS or path.startswith("/static/")
+
+    def _holds_key(self, headers: Headers) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        key = given.strip().encode("latin-1", "replace")
+        if scheme.lower() == "basic":
+            try:
+                key = base64.b64decode(key, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return False
+        return scheme.lower() in ("basic", "bearer") and hmac.compare_digest(key, self.key)
+
+
+class BodyLimits:
+    """Bounds a request body in bytes and time; past a bound, reading it raises Refusal: 413, or 408."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, idle_s: float = IDLE_BODY_S) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.timeout_s = timeout_s
+        self.idle_s = idle_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            body = _Body(self, Headers(scope=scope), receive, send)
+            await self.app(scope, body.receive, body.send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class _Body:
+    """One request's body on its way in."""
+
+    def __init__(self, limits: BodyLimits, headers: Headers, receive: Receive, send: Send) -> None:
+        self.limits = limits
+        declared = headers.get("content-length", "")
+        self.declared = int(declared) if declared.isdigit() else 0
+        self.ended = not (declared or "transfer-encoding" in headers)
+        self._receive, self._send = receive, send
+        self.read = 0
+        self.deadline = time.monotonic() + limits.timeout_s
+
+    async def receive(self) -> Message:
+        if self.ended:
+            return await self._receive()
+        if self.declared > self.limits.max_bytes:
+            raise self._too_large()
+        wait_s = min(self.limits.idle_s, self.deadline - time.monotonic())
+        try:
+            async with asyncio.timeout(max(wait_s, 0)):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refusal("slow_body", "The upload took too long.") from None
+        self.read += len(message.get("body", b""))
+        self.ended = not message.get("more_body", False)
+        if self.read > self.limits.max_bytes:
+            raise self._too_large()
+        return message
+
+    async def send(self, message: Message) -> None:
+        final = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if final and not self.ended:
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def _linger(self) -> None:
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not self.ended:
+                    message: dict[str, Any] = dict(await self._receive())
+                    self.ended = not message.get("more_body", False)
+        except TimeoutError:
+            return
+
+    def _too_large(self) -> Refusal:
+        return Refusal("too_large", f"This upload is larger than {self.limits.max_bytes / 1e6:g} MB.")

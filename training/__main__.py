@@ -1,0 +1,46 @@
+"""The training command line: `python -m training COMMAND …`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from app.errors import BundleError, SettingError
+from training.errors import TrainingError
+
+# command → what it does. Each is a module of that name with add_arguments(parser) and run(args) -> exit code.
+COMMANDS = {
+    "train": "fine-tune a network on folders of photos",
+    "export": "make a bundle from a finished run",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit code: 0, 1 some inputs failed, 2 wrong use, 3 bundle refused, 130 stopped."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="From folders of photos to a bundle.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        if name in arguments[:1]:  # only the module asked for is imported
+            module = import_module(f"training.{name}")
+            module.add_arguments(command)
+    args = parser.parse_args(arguments)
+    try:
+        return int(module.run(args))
+    except (TrainingError, SettingError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BundleError as error:
+        print(error, file=sys.stderr)
+        return 3
+    except OSError as error:
+        print(f"{error.filename or args.command}: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""model.json: what a bundle says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from app.answer import Floats
+from app.bundle import FORMAT, GRAPH, WEIGHTS, Bundle, content_version, file_entry
+from training.metrics import wilson
+from training.run_folder import Run
+
+LIBRARIES = ("torch", "torchvision", "onnx", "nncf", "openvino", "pillow", "numpy")
+FROM_RUN = ("lane", "seed", "settings", "split_sha256", "weights", "date")
+
+
+def describe(
+    bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str, Any], about: str
+) -> dict[str, Any]:
+    """The card of a bundle whose other files are written already; `version` names the whole content."""
+    names = [GRAPH, WEIGHTS, *(photo["file"] for photo in golden["photos"])]
+    made: dict[str, Any] = {
+        "format": FORMAT,
+        "name": bundle.name,
+        "version": "",
+        "about": about,
+        "architecture": "torchvision resnet34, batch norm folded in",
+        "classes": list(bundle.classes),
+        "preprocess": asdict(bundle.preprocess),
+        "precision": bundle.precision,
+        "metrics": metrics,
+        "golden": golden,
+        "files": {name: file_entry(bundle.folder / name) for name in names},
+        "training": {
+            **{key: run.summary[key] for key in FROM_RUN},
+            # not where they lay: a bundle travels, and a path says who trained it
+            "data": {key: run.summary["data"][key] for key in ("hash", "photos")},
+            "versions": {name: version(name) for name in LIBRARIES},
+        },
+    }
+    made["version"] = content_version(made)
+    return made
+
+
+def error_rate(rows: Floats, labels: np.ndarray[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Errors of the first class over photos [V, C], in all and per class, with the 95 % Wilson interval."""
+    wrong = rows.argmax(axis=1) != labels
+    per_class = {name: _rate(wrong[labels == index]) for index, name in enumerate(classes) if (labels == index).any()}
+    return {**_rate(wrong), "per_class": per_class}
+
+
+def in_words(rate: dict[str, Any]) -> str:
+    """ "4 of 82 validation photos wrong (4.9 %, 95 % interval 1.9 to 11.9 %)" """
+    low, high = (100 * bound for bound in rate["wilson95"])
+    return (
+        f"{rate['errors']} of {rate['photos']} validation photos wrong "
+        f"({100 * rate['error_rate']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"
+    )
+
+
+def _rate(wrong: np.ndarray[Any, Any]) -> dict[str, Any]:
+    errors, photos = int(wrong.sum()), len(wrong)
+    low, high = wilson(errors, photos)
+    return {"photos": photos, "errors": errors, "error_rate": errors / photos, "wilson95": [low, high]}

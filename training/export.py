@@ -1,0 +1,201 @@
+"""The export command: a finished run → a bundle that the service loads, or one sentence saying why not."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.torch import load_file
+from torch import Tensor
+
+from app.answer import Floats, probabilities
+from app.bundle import CARD, GRAPH, Bundle
+from app.classifier import Classifier, load_classifier
+from app.cpu import usable_cores
+from app.engine import OpenVinoEngine
+from app.image import Pixels
+from training import card, golden, graph, model
+from training.errors import TrainingError
+from training.files import write_json
+from training.quantise import MIN_VIEWS, Gate, gate, quantise, quantise_weights
+from training.run_folder import CHECKPOINT, Run, read_run
+from training.split import TRAIN, VALIDATION
+from training.views import ask, photo_views
+
+CALIBRATION_PHOTOS = 100
+FEWEST_VIEWS = 4  # of a photo: as served, mirrored, two crops
+# In probability, between the f32 graph and the checkpoint it was made from: both compute in float32.
+F32_TOLERANCE = 1e-4
+
+Report = Callable[[str, int], Callable[[], None]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="bundle to write: models/NAME")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
+    parser.add_argument("--golden", type=Path, metavar="FOLDER", help="photos to choose the golden ones from; they travel "
+                        "with the bundle [small copies of validation photos]")  # fmt: skip
+    parser.add_argument("--precision", choices=("auto", "f32"), default="auto",
+                        help="auto: int8 if its answers pass the gate, else int8 weights, else f32")  # fmt: skip
+    parser.add_argument("--about", default="", metavar="TEXT", help="a sentence for the bundle's card")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export with progress, and say what came of it."""
+    console = Console(stderr=True)
+    finished = read_run(args.run_folder, args.data)
+    with Progress(console=console, transient=True) as progress:
+        made = Export(finished, args.out, _reporter(progress)).run(args.golden, args.precision, args.about)
+    rate = made["metrics"]["validation"][made["precision"]]
+    print(f"{args.out}: version {made['version']}, {made['precision']}, {card.in_words(rate)}.")  # noqa: T201
+    print(f"Serve it: python -m app serve --model {args.out}")  # noqa: T201
+    return 0
+
+
+def _reporter(progress: Progress) -> Report:
+    """report(what, total) starts a bar and returns the function that advances it."""
+
+    def report(what: str, total: int) -> Callable[[], None]:
+        task = progress.add_task(what, total=total)
+        return lambda: progress.advance(task)
+
+    return report
+
+
+class Export:
+    """One export of `finished` to `out`, which is replaced only by a bundle that has passed the service's own checks."""
+
+    def __init__(self, finished: Run, out: Path, report: Report) -> None:
+        self.finished = finished
+        self.out = out
+        self.report = report
+        self.validation = [
+            (row, pixels)
+            for row in finished.side(VALIDATION)
+            for pixels in photo_views(finished.data / row.file, finished.preprocess, 1)
+        ]
+
+    def run(self, pool: Path | None, precision: str, about: str) -> dict[str, Any]:
+        """Write the bundle; returns its card. Raises TrainingError or BundleError."""
+        checkpoint = load_file(self.finished.folder / CHECKPOINT)
+        f32 = graph.to_onnx(
+            graph.fold(checkpoint, len(self.finished.classes), self.finished.preprocess), self.finished.preprocess
+        )
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.out.parent) as temporary:
+            place = Path(temporary)
+            reference = self._engine(f32, place / "f32")
+            self._check_against_checkpoint(checkpoint, reference)
+            folder, engine, gates = self._choose(f32, reference, precision, place)
+            metrics = {"validation": self._measure(reference, engine), "int8_gate": gates}
+            bundle = self._bundle(folder, "f32" if engine is reference else "int8")
+            chosen = golden.choose(Classifier(bundle, engine), *self._pool(pool))
+            photos = golden.write(chosen, bundle.classes, folder)
+            made = card.describe(bundle, self.finished, metrics, photos, about)
+            write_json(folder / CARD, made)
+            load_classifier(folder, "openvino", streams=1)
+            _replace(folder, self.out)
+        return made
+
+    def _engine(self, proto: onnx.ModelProto, folder: Path) -> OpenVinoEngine:
+        folder.mkdir()
+        graph.write(proto, folder)
+        return OpenVinoEngine(folder / GRAPH, usable_cores())
+
+    def _check_against_checkpoint(self, checkpoint: dict[str, Tensor], engine: OpenVinoEngine) -> None:
+        """Refuse a graph whose answers are not those of the network that was trained."""
+        network = model.Classifier(len(self.finished.classes), self.finished.preprocess, dropout=0.0)
+        network.load_state_dict(checkpoint)
+        network.eval()
+        advance = self.report("graph against checkpoint", len(self.validation))
+        views = [pixels for _, pixels in self.validation]
+        (found,) = ask([engine], views, advance)
+        with torch.inference_mode():
+            expected = np.stack([probabilities(network(_channels_first(view)).numpy()[0]) for view in views])
+        difference = float(np.abs(found - expected).max())
+        if not difference <= F32_TOLERANCE:
+            raise TrainingError(
+                f"The exported graph differs from the checkpoint by {difference:.2g} in probability; "
+                f"more than {F32_TOLERANCE:g} is a fault in the export, so no bundle was written."
+            )
+
+    def _choose(
+        self, f32: onnx.ModelProto, reference: OpenVinoEngine, precision: str, place: Path
+    ) -> tuple[Path, OpenVinoEngine, dict[str, Any]]:
+        """The first of int8, int8 weights and f32 whose answers pass the gate, and how each that was tried fared."""
+        gates: dict[str, Any] = {}
+        makers = {"int8": self._quantise, "int8 weights": quantise_weights} if precision == "auto" else {}
+        for name, make in makers.items():
+            engine = self._engine(make(f32), place / name)
+            result = self._gate(reference, engine, name)
+            gates[name] = result.as_json()
+            if result.passed:
+                return place / name, engine, gates
+        return place / "f32", reference, gates
+
+    def _quantise(self, f32: onnx.ModelProto) -> onnx.ModelProto:
+        return quantise(f32, [view for path in self._calibration() for view in photo_views(path, self.finished.preprocess, 1)])
+
+    def _calibration(self) -> list[Path]:
+        """Training photos, evenly from the whole list, so that each class is there."""
+        files = [self.finished.data / row.file for row in self.finished.side(TRAIN)]
+        count = min(CALIBRATION_PHOTOS, len(files) // 2)
+        return [files[i * len(files) // count] for i in range(count)]
+
+    def _gate(self, reference: OpenVinoEngine, engine: OpenVinoEngine, name: str) -> Gate:
+        """Compare on views of every photo that did not calibrate."""
+        used = set(self._calibration())
+        files = [path for row in self.finished.rows if (path := self.finished.data / row.file) not in used]
+        count = max(FEWEST_VIEWS, -(-MIN_VIEWS // len(files)))
+        advance = self.report(f"{name} against f32", count * len(files))
+        views = (view for path in files for view in photo_views(path, self.finished.preprocess, count))
+        return gate(*ask([reference, engine], views, advance))
+
+    def _measure(self, reference: OpenVinoEngine, engine: OpenVinoEngine) -> dict[str, Any]:
+        """Errors of both precisions on the validation photos."""
+        advance = self.report("validation photos", len(self.validation))
+        labels = np.array([self.finished.classes.index(row.label) for row, _ in self.validation])
+        rows = ask([reference, engine], [pixels for _, pixels in self.validation], advance)
+        named: dict[str, Floats] = {"f32": rows[0]} if engine is reference else {"f32": rows[0], "int8": rows[1]}
+        return {name: card.error_rate(found, labels, self.finished.classes) for name, found in named.items()}
+
+    def _bundle(self, folder: Path, precision: str) -> Bundle:
+        """The bundle as it stands before it has a card or golden photos."""
+        return Bundle(
+            folder=folder, card={}, name=self.out.name, version="", classes=tuple(self.finished.classes),
+            preprocess=self.finished.preprocess, precision=precision, temperature=1.0,
+            tolerance=golden.TOLERANCE, golden=(),
+        )  # fmt: skip
+
+    def _pool(self, folder: Path | None) -> tuple[list[Path], bool]:
+        """The files that golden photos are chosen from, and whether to shrink them."""
+        if folder is None:
+            return [self.finished.data / row.file for row, _ in self.validation], True
+        files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+        if not files:
+            raise TrainingError(f"--golden {folder} holds no photos.")
+        return files, False
+
+
+def _channels_first(view: Pixels) -> Tensor:
+    return torch.from_numpy(view.transpose(2, 0, 1)[None].copy())
+
+
+def _replace(made: Path, out: Path) -> None:
+    """Put `made` where `out` was; a folder there that is no bundle is not touched."""
+    if out.exists():
+        if not (out / CARD).is_file() and any(out.iterdir()):
+            raise TrainingError(f"{out} exists and is no bundle; give another --out.")
+        shutil.rmtree(out)
+    made.rename(out)

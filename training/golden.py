@@ -1,0 +1,89 @@
+"""Golden photos: a few that every loaded copy of a bundle must answer as the exported one did."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.classifier import Classifier
+from app.errors import Refusal
+from app.image import Photo, fit, read_photo
+from training.errors import TrainingError
+
+TOLERANCE = 1e-3
+FEWEST, MOST = 6, 12
+SHORT_SIDE = 256
+# A photo that is 100 % one class would not notice a small change of the preprocessing; half sure notices most.
+MOST_TELLING = 0.5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A possible golden photo: its bytes and the probability of each class, in the bundle's order."""
+
+    data: bytes
+    suffix: str
+    row: tuple[float, ...]
+
+    @property
+    def leader(self) -> int:
+        return int(np.argmax(self.row))
+
+    @property
+    def lead(self) -> float:
+        second, first = sorted(self.row)[-2:]
+        return first - second
+
+
+def choose(classifier: Classifier, files: Sequence[Path], shrink: bool) -> list[Candidate]:
+    """The 6 to 12 most telling of `files`, at least one led by each class by ≥ 4 × tolerance (so that no two classes
+    can be swapped unseen). `shrink` re-encodes them small. Raises TrainingError if some class leads in none."""
+    candidates = list(_candidates(classifier, files, shrink))
+    clear = [c for c in candidates if c.lead >= 4 * TOLERANCE]
+    telling = sorted(clear, key=lambda c: abs(c.lead - MOST_TELLING))
+    classes = classifier.bundle.classes
+    chosen = []
+    for index, name in enumerate(classes):
+        led = [c for c in telling if c.leader == index]
+        if not led:
+            raise TrainingError(f"No golden photo is led by {name!r}; give more photos of it with --golden FOLDER.")
+        chosen.append(led[0])
+    rest = [c for c in telling if all(c is not other for other in chosen)]
+    wanted = max(FEWEST, min(MOST, 2 * len(classes)))
+    return chosen + rest[: max(0, wanted - len(chosen))]
+
+
+def _candidates(classifier: Classifier, files: Sequence[Path], shrink: bool) -> Iterator[Candidate]:
+    for path in files:
+        data = path.read_bytes()
+        try:
+            if shrink:
+                data = _small_jpeg(read_photo(data, enough=2 * SHORT_SIDE))
+            found = dict(classifier.classify(data).predictions)
+        except Refusal:
+            continue  # broken photos were reported when training began
+        suffix = ".jpg" if shrink else path.suffix.lower()
+        yield Candidate(data, suffix, tuple(found[name] for name in classifier.bundle.classes))
+
+
+def _small_jpeg(photo: Photo) -> bytes:
+    out = io.BytesIO()
+    fit(photo, SHORT_SIDE).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def write(chosen: Sequence[Candidate], classes: Sequence[str], folder: Path) -> dict[str, object]:
+    """Write the photos to folder/golden/ and return what the card's `golden` says of them."""
+    (folder / "golden").mkdir(parents=True, exist_ok=True)
+    photos = []
+    for number, candidate in enumerate(chosen, 1):
+        file = f"golden/{number:02}{candidate.suffix}"
+        (folder / file).write_bytes(candidate.data)
+        photos.append({"file": file, "probabilities": dict(zip(classes, candidate.row, strict=True))})
+    return {"tolerance": TOLERANCE, "photos": photos}
+
+

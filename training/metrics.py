@@ -1,0 +1,16 @@
+"""Rates with their uncertainty."""
+
+from __future__ import annotations
+
+import math
+
+
+def wilson(events: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """The Wilson score interval of a rate (95 % by default): honest for few trials and for rates near 0 and 1.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    rate, squared = events / trials, z * z / trials
+    centre = (rate + squared / 2) / (1 + squared)
+    half = z / (1 + squared) * math.sqrt(rate * (1 - rate) / trials + squared / trials / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,124 @@
+"""torchvision's ResNet34 with a linear head of our own, and the weights it starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torchvision.models import ResNet34_Weights
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from app.image import Preprocess
+from training.errors import TrainingError
+
+
+class Classifier(ResNet):
+    """torchvision's resnet34 with dropout before `fc`, and normalisation inside.
+
+    Its state dict has exactly torchvision's names (dropout and normalisation hold no weights).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, classes: int, preprocess: Preprocess, dropout: float) -> None:
+        super().__init__(BasicBlock, [3, 4, 6, 3], num_classes=classes)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W] → float [N, 512], what `fc` sees (before dropout)."""
+        x = (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return torch.flatten(self.avgpool(x), 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W] → logits [N, C]."""
+        return self.fc(self.dropout(self.features(pixels)))  # type: ignore[no-any-return]
+
+    def layer_groups(self) -> list[list[nn.Module]]:
+        """Early body, late body, head: the three groups into which fastai v1 cuts a ResNet34."""
+        early = [self.conv1, self.bn1, self.layer1, self.layer2]
+        return [early, [self.layer3, self.layer4], [self.fc]]
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """Where a run starts from, for run.json; `sha256` is "" for random weights."""
+
+    name: str
+    sha256: str
+    source: str
+
+
+def build(classes: int, preprocess: Preprocess, dropout: float, weights: str) -> tuple[Classifier, StartWeights]:
+    """A Classifier whose body has `weights` ("imagenet", "none" or a safetensors file) and whose head is new.
+
+    Random numbers come from torch's global generator. Raises TrainingError if the weights cannot be had or do not fit.
+    """
+    network = Classifier(classes, preprocess, dropout)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if weights == "none":
+        return network, StartWeights("none", "", "random weights")
+    state, start = imagenet_weights() if weights == "imagenet" else file_weights(Path(weights))
+    load_body(network, state, start.name)
+    return network, start
+
+
+def imagenet_weights() -> tuple[dict[str, Tensor], StartWeights]:
+    """torchvision's IMAGENET1K_V1, downloaded once into torch's cache and checked against the hash in its name."""
+    weights = ResNet34_Weights.IMAGENET1K_V1
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(
+            f"torchvision's ImageNet weights could not be downloaded from {weights.url} ({error}); "
+            "give a safetensors file with --weights FILE, or train from random weights with --weights none."
+        ) from error
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    sha256 = hashlib.sha256(cached.read_bytes()).hexdigest()
+    return dict(state), StartWeights("imagenet", sha256, f"torchvision ResNet34 IMAGENET1K_V1, {weights.url}")
+
+
+def file_weights(path: Path) -> tuple[dict[str, Tensor], StartWeights]:
+    """The tensors of a safetensors file. No other format is opened: the usual ones are pickles, which run code."""
+    if not path.is_file():
+        raise TrainingError(f"--weights {path}: no such file; it takes imagenet, none, or a safetensors file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            made = (file.metadata() or {}).get("made", "the file does not say how it was made")
+    except SafetensorError as error:
+        raise TrainingError(f"--weights {path}: not a safetensors file ({error}).") from error
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return state, StartWeights(path.name, sha256, f"file {path.name}: {made}")
+
+
+def load_body(network: Classifier, state: dict[str, Tensor], name: str) -> None:
+    """Put `state` (torchvision's names, any float type) into the body; its `fc` is ignored, all else must fit."""
+    body = {key: value for key, value in network.state_dict().items() if not key.startswith("fc.")}
+    given = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    problems = wrong_names(body.keys() - given.keys(), "lacks") + wrong_names(given.keys() - body.keys(), "has unknown")
+    problems += [
+        f"{key} is {list(given[key].shape)}, not {list(value.shape)}"
+        for key, value in body.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    if problems:
+        raise TrainingError(f"The weights {name} are not a torchvision ResNet34's: {problems[0]}.")
+    network.load_state_dict(given, strict=False)
+
+
+def wrong_names(names: Sequence[str] | set[str], verb: str) -> list[str]:
+    """At most one phrase such as "lacks bn1.weight and 3 others"."""
+    if not names:
+        return []
+    others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+    return [f"it {verb} {min(names)}{others}"]
