@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 from app import settings as settings_module
@@ -16,7 +17,7 @@ WORKING = ("model", "engine", "threads", "max_pixels_mp")
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; returns the exit code: 0 done, 1 some photos failed, 2 wrong use, 3 bundle refused, 130 stopped."""
+    """Run one command; returns its exit code: 0 done, 1 some failed, 2 wrong use, 3 bundle refused, 130 stopped."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.filterwarnings("ignore", module="PIL")  # what is odd about a stranger's photo is no operator's concern
     args = build_parser().parse_args(arguments)
@@ -37,11 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands. Every flag can also be set as TELLAPART_NAME in the environment."""
     parser = argparse.ArgumentParser(prog="python -m app", description="Tell photos apart.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="serve a bundle over HTTP")
+    # Without abbreviations: `--api-key SECRET` would pass for --api-key-file, and its error would show the key.
+    add_command = partial(commands.add_parser, allow_abbrev=False)
+    serve = add_command("serve", help="serve a bundle over HTTP")
     serve.set_defaults(run=run_serve)
     settings_module.add_flags(serve)
 
-    classify = commands.add_parser("classify", help="classify photos")
+    classify = add_command("classify", help="classify photos")
     classify.set_defaults(run=run_classify)
     classify.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
     form = classify.add_mutually_exclusive_group()
@@ -49,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     form.add_argument("--csv", action="store_const", dest="form", const="csv", help="print CSV")
     settings_module.add_flags(classify, WORKING)
 
-    check = commands.add_parser("check", help="check a bundle's files and replay its golden photos")
+    check = add_command("check", help="check a bundle's files and replay its golden photos")
     check.set_defaults(run=run_check)
     check.add_argument("bundle", type=Path, metavar="BUNDLE")
     settings_module.add_flags(check, ("engine", "threads"))

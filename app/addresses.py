@@ -109,18 +109,18 @@ class HostRule:
 
     @classmethod
     def parse(cls, entry: str) -> Self:
-        """Read `name`, `name:port`, `*.name`, `10.0.0.5:9000` or `[::1]:8080`; raises SettingError."""
+        """Read `name`, `name:port`, `*.name`, `10.0.0.5:9000` or `[::1]:8080`; raises SettingError ("must be …")."""
         match = LISTED.fullmatch(entry)
         host = _ascii_host(match["host"]) if match else ""
         if match is None or host in ("", "public", "none"):
             raise SettingError(
-                f"URL hosts: {entry!r} is no host; write public, none, or a list such as minio:9000,*.example.org."
+                f"must be public, none, or a list such as minio:9000,*.example.org: {entry!r} is no host"
             )
         port = int(match["port"]) if match["port"] else None
         if port is not None and not 1 <= port <= 65535:
-            raise SettingError(f"URL hosts: the port of {entry!r} must be between 1 and 65535.")
+            raise SettingError(f"must name ports from 1 to 65535: {entry!r} does not")
         if is_literal(host) and (match["wildcard"] or not (is_public(host) or is_internal(host))):
-            raise SettingError(f"URL hosts: {entry!r} is no address that photos may be fetched from.")
+            raise SettingError(f"must not list {entry!r}: photos are never fetched from such an address")
         return cls(f".{host}", port, wildcard=True) if match["wildcard"] else cls(host, port)
 
     def covers(self, host: str, port: int) -> bool:

@@ -18,7 +18,7 @@ SMOOTHING = 0.1
 
 
 class Admission:
-    """Runs calls in `threads` worker threads, at most `max_waiting` more in line; whoever comes next is refused at once.
+    """Runs calls in `threads` worker threads, at most `max_waiting` more in line; the next one is refused at once.
 
     Refusing early keeps the line short, so that those who are accepted are answered soon.
     """
@@ -41,7 +41,7 @@ class Admission:
     async def run(self, call: Callable[[], T]) -> tuple[T, float]:
         """The call's result and the seconds it waited in line. Raises Refusal("busy"), or what the call raises.
 
-        A caller that is cancelled leaves the line at once; a call already running ends by itself and then frees its thread.
+        A cancelled caller leaves the line at once; a call already running ends by itself and then frees its thread.
         """
         self.check()
         arrived = time.monotonic()

@@ -120,7 +120,6 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         raise ValueError(f"classes must be different names, none of them {UNSURE!r} or {OUTSIDE!r}")
     if len(classes) < 2:
         raise ValueError("at least two classes are needed")
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in card["preprocess"].items()}
     golden = tuple(
         GoldenPhoto(folder / photo["file"], tuple(float(photo["probabilities"][c]) for c in classes))
         for photo in card["golden"]["photos"]
@@ -135,7 +134,7 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         name=str(card["name"]),
         version=str(card["version"]),
         classes=classes,
-        preprocess=Preprocess(**settings),
+        preprocess=Preprocess.from_json(card["preprocess"]),
         precision=str(card["precision"]),
         temperature=float(card.get("calibration", {}).get("temperature", 1.0)),
         tolerance=float(card["golden"]["tolerance"]),

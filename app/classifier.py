@@ -39,7 +39,7 @@ class Classifier:
         self.max_pixels = max_pixels
 
     def classify(self, data: bytes) -> Answer:
-        """Answer for one photo's bytes; runs for milliseconds, so never on the event loop. Raises Refusal."""
+        """Answer for one photo's bytes; takes milliseconds, so never on the event loop. Raises Refusal."""
         started = time.perf_counter()
         preprocess = self.bundle.preprocess
         photo = read_photo(data, enough=2 * preprocess.resize, max_pixels=self.max_pixels)
@@ -53,7 +53,7 @@ class Classifier:
 
 
 def load_classifier(folder: Path, engine: str, streams: int, max_pixels: int = MAX_PIXELS) -> Classifier:
-    """Read and check the bundle, start the engine, replay the golden photos (which also warms up). Raises BundleError."""
+    """Read and check the bundle, start the engine, replay the golden photos (which warms up). Raises BundleError."""
     bundle = read_bundle(folder)
     classifier = Classifier(bundle, create_engine(engine, bundle, streams), max_pixels)
     for golden in bundle.golden:
@@ -62,7 +62,7 @@ def load_classifier(folder: Path, engine: str, streams: int, max_pixels: int = M
 
 
 def replay(classifier: Classifier, golden: GoldenPhoto) -> float:
-    """Classify a golden photo; the largest difference from its recorded probabilities. BundleError if past tolerance."""
+    """How far a golden photo's probabilities are from those recorded, at most. Raises BundleError past tolerance."""
     bundle = classifier.bundle
     loose = classifier.engine.name == "torch" and bundle.precision == "int8"
     tolerance = TORCH_INT8_TOLERANCE if loose else bundle.tolerance

@@ -62,14 +62,14 @@ def with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
 
 
 def print_table(rows: Sequence[Row], classes: Sequence[str]) -> None:
-    """A line per photo: the verdict, then every class with its probability; errors in words."""
+    """A line per photo: every class with its probability, the first one first; errors in words."""
     width = max(len(str(row.path)) for row in rows)
     for row in rows:
         if "error" in row.result:
             print(f"{row.path!s:{width}}  error: {row.result['error']['message']}")
         else:
             ranked = "  ".join(f"{name} {100 * p:5.1f} %" for name, p in row.result["predictions"])
-            print(f"{row.path!s:{width}}  {row.result['verdict']:{max(map(len, classes))}}  {ranked}")
+            print(f"{row.path!s:{width}}  {ranked}")
 
 
 def print_json(rows: Sequence[Row], classes: Sequence[str]) -> None:
@@ -93,7 +93,9 @@ def check(folder: Path, settings: Settings) -> int:
     print(f"{bundle.name} {bundle.version}, {bundle.precision}: {', '.join(bundle.classes)}")
     for name, rate in bundle.card.get("metrics", {}).get("validation", {}).items():
         low, high = (100 * bound for bound in rate["wilson95"])
-        print(f"validation, {name}: {rate['errors']} of {rate['photos']} wrong, 95 % interval {low:.1f} to {high:.1f} %")
+        print(
+            f"validation, {name}: {rate['errors']} of {rate['photos']} wrong, 95 % interval {low:.1f} to {high:.1f} %"
+        )
     classifier = Classifier(bundle, create_engine(settings.engine, bundle, 1))
     for golden in bundle.golden:
         print(f"{golden.path.relative_to(folder)}: differs by {replay(classifier, golden):.1e}")

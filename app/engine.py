@@ -1,4 +1,4 @@
-"""The engine: uint8 pixels in, logits, features and class activation maps out. The only module that imports openvino."""
+"""The engine: uint8 pixels in; logits, features and class activation maps out. Only this module imports openvino."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from app.bundle import Bundle
-from app.errors import BundleError
+from app.errors import BundleError, SettingError
 from app.image import Floats, Pixels
 
 # Without this, `import openvino` forks a child that writes under HOME and looks up an analytics host;
@@ -72,9 +72,13 @@ class OpenVinoEngine:
 
 
 def create_engine(name: str, bundle: Bundle, streams: int) -> Engine:
-    """The engine of that name, `openvino` or `torch`, with the bundle loaded. Raises BundleError."""
+    """The engine `openvino` or `torch` with the bundle loaded. Raises BundleError; SettingError without torch."""
     if name == "openvino":
         return OpenVinoEngine(bundle.graph, streams)
-    from app.engine_torch import TorchEngine
-
+    try:
+        from app.engine_torch import TorchEngine
+    except ImportError as error:
+        raise SettingError(
+            f"The torch engine needs the train extra ({error}): pip install 'tellapart[train]'."
+        ) from error
     return TorchEngine(bundle, streams)

@@ -1,4 +1,4 @@
-"""The reference engine: torchvision's ResNet34 on the bundle's own weights, in float. For checking, and for training's export.
+"""The reference engine: torchvision's ResNet34 on the bundle's own weights, in float. Training exports its network.
 
 Needs the `train` extra; only `--engine torch` and training import it.
 """
@@ -8,28 +8,28 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet34
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from app.bundle import Bundle, float_weights
-from app.engine import Outputs, Pixels
-from app.image import Preprocess
+from app.engine import Outputs
+from app.image import Pixels, Preprocess
 
 
-class Network(nn.Module):
+class Network(ResNet):
     """ResNet34 with batch norm folded into its convolutions and normalisation inside.
 
     uint8 pixels [N, size, size, 3] → logits [N, C], features [N, 512] (penultimate), cam [N, C, 7, 7] (class activation
     maps: fc.weight · last feature map); logits = mean(cam) + bias. Parameters bear torchvision's names.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, classes: int, preprocess: Preprocess) -> None:
-        super().__init__()
-        body = resnet34(num_classes=classes, norm_layer=nn.Identity)
-        for module in body.modules():
+        super().__init__(BasicBlock, [3, 4, 6, 3], num_classes=classes, norm_layer=nn.Identity)
+        for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.bias = nn.Parameter(torch.zeros(module.out_channels))
-        for name, child in body.named_children():
-            self.add_module(name, child)
         scale, shift = (torch.from_numpy(a).reshape(1, 3, 1, 1) for a in preprocess.scale_and_shift())
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)

@@ -28,13 +28,17 @@ __all__ = ["Fetcher", "HostPolicy", "system_dial", "system_resolve"]
 T = TypeVar("T")
 Resolve = Callable[[str, int], Coroutine[Any, Any, list[str]]]
 Dial = Callable[[str, int], Coroutine[Any, Any, httpcore2.AsyncNetworkStream]]
+system_dial: Dial = httpcore2.AnyIOBackend().connect_tcp  # raises httpcore2.ConnectError
 
 MAX_REDIRECTS = 3
 MAX_DIALS = 6  # addresses of one name that are tried in turn
 MAX_HEAD_BYTES = 32 * 1024  # all that may come before the body, 1xx responses included
 HEADERS = {"User-Agent": "tellapart", "Accept-Encoding": "identity", "Connection": "close"}
-# UnicodeError is for redirects: httpx2 decodes the xn-- labels of their hosts.
-NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError, UnicodeError)
+# The headers that are read. The others are dropped, so that no cookie can be kept; Location gets another name, because
+# httpx2 would build the next request by itself, and trips over some URLs.
+KEPT_HEADERS = {b"location": b"redirect-to"} | {name: name for name in (b"content-encoding", b"content-length")}
+REDIRECTS = (301, 302, 303, 307, 308)
+NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError)
 
 
 async def system_resolve(host: str, port: int) -> list[str]:
@@ -54,11 +58,6 @@ async def system_resolve(host: str, port: int) -> list[str]:
 
     threading.Thread(target=look_up, name="look-up", daemon=True).start()
     return await asyncio.wrap_future(answer)
-
-
-async def system_dial(address: str, port: int) -> httpcore2.AsyncNetworkStream:
-    """Open a TCP connection to an IP address; raises httpcore2.ConnectError."""
-    return await httpcore2.AnyIOBackend().connect_tcp(address, port)
 
 
 class Tasks:
@@ -177,8 +176,8 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         url = httpcore2.URL(scheme=ours.raw_scheme, host=ours.raw_host, port=ours.port, target=ours.raw_path)
         asked = httpcore2.Request(request.method, url, headers=request.headers.raw, extensions=request.extensions)
         response = await self._connections.handle_async_request(asked)
-        kept = (b"location", b"content-encoding", b"content-length")  # and so no cookie
-        headers = [(name, value) for name, value in response.headers if name.lower() in kept]
+        kept = [(KEPT_HEADERS.get(name.lower()), value) for name, value in response.headers]
+        headers = [(name, value) for name, value in kept if name]
         return httpx2.Response(response.status, headers=headers, stream=Body(response), extensions=response.extensions)
 
     async def aclose(self) -> None:
@@ -275,9 +274,10 @@ class Fetcher:
     async def _follow(self, url: httpx2.URL) -> bytes:
         for _ in range(1 + MAX_REDIRECTS):
             async with self._client.stream("GET", url) as response:
-                if not response.has_redirect_location:
+                location = response.headers.get("redirect-to")
+                if response.status_code not in REDIRECTS or location is None:
                     return await self._read(response)
-                url = self._policy.redirected(url, response.headers["location"])
+                url = self._policy.redirected(url, location)
         raise Refusal("fetch_failed", f"This URL redirects more than {MAX_REDIRECTS} times.")
 
     async def _read(self, response: httpx2.Response) -> bytes:

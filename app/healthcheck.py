@@ -13,7 +13,7 @@ def main() -> int:
     port = os.environ.get("TELLAPART_PORT") or os.environ.get("PORT") or "8000"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{port}/readyz", timeout=2) as response:  # noqa: S310 (a fixed http URL)
+        with opener.open(f"http://127.0.0.1:{port}/readyz", timeout=2) as response:
             return int(response.status != 200)
     except (urllib.error.URLError, OSError) as error:
         print(f"not ready: {error}", file=sys.stderr)  # noqa: T201

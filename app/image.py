@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,11 @@ class Preprocess:
     antialias: bool = True
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Preprocess:
+        """Read what dataclasses.asdict wrote as JSON. Raises TypeError or ValueError."""
+        return cls(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
 
     def scale_and_shift(self) -> tuple[Floats, Floats]:
         """float32 [3] each: the normalisation written as pixel · scale - shift."""
@@ -127,7 +133,9 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
         raise
     except Exception as error:  # Pillow raises ten kinds of exception on bad files, MemoryError included
         raise Refusal(
-            "broken_image", f"This {kind} file is damaged and cannot be read.", detail=f"{type(error).__name__}: {error}"
+            "broken_image",
+            f"This {kind} file is damaged and cannot be read.",
+            detail=f"{type(error).__name__}: {error}",
         ) from error
 
 
@@ -156,7 +164,8 @@ def fit(photo: Photo, short: int, ratio: float = 2.0) -> Image.Image:
 
 def resample(photo: Photo, box: Box, size: tuple[int, int]) -> Image.Image:
     """Cut `box` (pixels of the stored original) to `size` in one antialiased step; returns upright RGB."""
-    within = tuple(edge / photo.shrink for edge in box)
+    left, top, right, bottom = (edge / photo.shrink for edge in box)
+    within = (left, top, right, bottom)
     image = photo.stored
     if image.mode == "RGBA":  # opaque by now; channel by channel, as Pillow would premultiply a second full copy
         bands = [image.getchannel(c).resize(size, Image.Resampling.BILINEAR, within) for c in "RGB"]
@@ -170,7 +179,7 @@ def _load(image: Image.Image, kind: str, enough: int) -> Photo:
     width, height = image.size
     notes = []
     if kind == "JPEG":
-        image.draft(None, (enough, enough))  # type: ignore[no-untyped-call]
+        image.draft(None, (enough, enough))
     elif _is_animated(image):
         notes.append({"code": "first_frame", "text": "first frame of an animation"})
     image.load()
@@ -202,14 +211,14 @@ def _flat(image: Image.Image) -> Image.Image:
 def _is_animated(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # a damaged second frame says nothing about the first
+    except Exception:  # noqa: BLE001 (a damaged second frame says nothing about the first)
         return True
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(0x0112, 1)
-    except Exception:  # corrupt EXIF is ignored: the pixels are still good
+    except Exception:  # noqa: BLE001 (corrupt EXIF is ignored: the pixels are still good)
         return 1
     return value if value in TRANSPOSE else 1
 
@@ -239,7 +248,7 @@ def _check_scans(data: bytes) -> None:
         if marker == 0xDA:
             scans += 1
             if scans > MAX_SCANS:
-                raise Refusal("broken_image", f"This JPEG file has more than {MAX_SCANS} scans, which no camera writes.")
+                raise Refusal("broken_image", f"This JPEG file has more than {MAX_SCANS} scans; no camera writes that.")
         position += int.from_bytes(data[position : position + 2], "big")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,14 +24,20 @@ from app.service import Service
 from app.settings import Settings
 from app.web import BodyLimits, KeyGuard, PageHeaders
 
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+# Told None when the bundle is at work, or what went wrong.
+Loaded = Callable[[BaseException | None], None]
+
+HTTP_CODES = {
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address takes other methods."),
+}
 
 
-def create_app(
-    settings: Settings, *, fetcher: Fetcher | None = None, loaded: Callable[[BaseException | None], None] = lambda _: None
-) -> Starlette:
-    """The ASGI app. It answers at once; the bundle loads beside it, and `loaded` is called when that ended, with None or
-    the error. `fetcher` replaces the one for the real network."""
+def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Loaded = lambda _: None) -> Starlette:
+    """The ASGI app. It answers at once while the bundle loads beside it; `loaded` is called when that has ended.
+
+    `fetcher` replaces the one for the real network.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -76,23 +82,21 @@ def create_middleware(settings: Settings) -> list[Middleware]:
         )
     if settings.api_key:
         middleware.append(Middleware(KeyGuard, key=settings.api_key))
-    limits = {"max_bytes": int(settings.max_upload_mb * 1e6), "timeout_s": settings.body_timeout_s}
-    return [*middleware, Middleware(BodyLimits, **limits)]
+    max_bytes = int(settings.max_upload_mb * 1e6)
+    return [*middleware, Middleware(BodyLimits, max_bytes=max_bytes, timeout_s=settings.body_timeout_s)]
 
 
 async def on_refusal(request: Request, error: Exception) -> Response:
     """A refusal, in the one error shape."""
-    assert isinstance(error, Refusal)
-    return respond.refusal_response(request.scope, error)
+    return respond.refusal_response(request.scope, cast(Refusal, error))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: unknown paths, other methods, forms that cannot be parsed."""
-    assert isinstance(error, HTTPException)
-    code = HTTP_CODES.get(error.status_code, "bad_request")
-    messages = {"not_found": "There is nothing at this address.", "method_not_allowed": "This address takes other methods."}
-    response = respond.refusal_response(request.scope, Refusal(code, messages.get(code, error.detail)))
-    response.headers.update(error.headers or {})
+    refused = cast(HTTPException, error)
+    code, message = HTTP_CODES.get(refused.status_code, ("bad_request", refused.detail))
+    response = respond.refusal_response(request.scope, Refusal(code, message))
+    response.headers.update(refused.headers or {})
     return response
 
 

@@ -28,11 +28,13 @@ _templates = Environment(
     loader=FileSystemLoader(ROOT / "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
 )
 _templates.globals["asset"] = asset
+_templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
 
 
 def wants_page(headers: Headers) -> bool:
     """Whether `Accept` prefers text/html to application/json; no preference means JSON."""
-    return _quality(headers.get("accept", "*/*"), "text/html") > _quality(headers.get("accept", "*/*"), "application/json")
+    accept = headers.get("accept", "*/*")
+    return _quality(accept, "text/html") > _quality(accept, "application/json")
 
 
 def page(template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
@@ -56,8 +58,23 @@ def refusal_response(scope: Scope, refusal: Refusal) -> Response:
 
 
 def about(scope: Scope) -> dict[str, Any]:
-    """What every page shows of the service."""
-    return {"service": scope.get("state", {}).get("service")}
+    """What every page shows of the service, as plain values; `name`, `version`, `classes` are None while it starts."""
+    service = scope.get("state", {}).get("service")
+    if service is None:
+        return {"service": None}
+    try:
+        bundle = service.classifier.bundle
+    except Refusal:
+        bundle = None
+    return {
+        "service": {
+            "name": bundle and bundle.name,
+            "version": bundle and bundle.version,
+            "classes": bundle and bundle.classes,
+            "max_upload_mb": service.settings.max_upload_mb,
+            "urls": service.settings.url_hosts != "none",
+        }
+    }
 
 
 def _quality(accept: str, media_type: str) -> float:

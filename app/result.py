@@ -31,7 +31,7 @@ class Options:
     def parse(cls, query: Mapping[str, str], classes: Sequence[str]) -> Options:
         """Read the query parameters top_k, explain and thumbnail. Raises Refusal("bad_request")."""
         top_k = query.get("top_k")
-        if top_k is not None and not (top_k.isascii() and top_k.isdigit() and 0 < int(top_k[:9])):
+        if top_k is not None and not (top_k.isascii() and top_k.isdigit() and int(top_k[:9]) > 0):
             raise Refusal("bad_request", "top_k must be a whole number from 1.")
         explain = query.get("explain", "")
         if explain not in ("", "0", "1", *classes):
@@ -68,6 +68,6 @@ def thumbnail(photo: Photo) -> str:
 
 
 def _heatmap(answer: Answer, index: int) -> list[list[float]]:
-    """ReLU(class activation map) / its maximum, [7][7], rows from the top; all zero where nothing speaks for the class."""
+    """ReLU(class activation map) / its maximum, [7][7], rows from the top; all 0 where nothing speaks for the class."""
     cam = np.maximum(answer.outputs.cam[0, index], 0)
     return [[round(float(v), 4) for v in row] for row in cam / max(float(cam.max()), 1e-9)]

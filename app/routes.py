@@ -1,4 +1,4 @@
-"""The way of a photo: bytes (from a form or a URL) → admission → decode → engine → answer. Both routes end in `classify`."""
+"""The way of a photo: bytes (from a form or a URL) → admission → decode → engine → answer; both end in `classify`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ class Classified(NamedTuple):
 async def upload(request: Request) -> Response:
     """POST /upload: one or many photos in the form field `file`."""
     service: Service = request.state.service
-    service.check_ready()
     service.admission.check()  # before the body is read: what would be refused is not worth receiving
     options = read_options(request, service)
     photos = await read_photos(request)
@@ -49,7 +48,6 @@ async def upload(request: Request) -> Response:
 async def classify_url(request: Request) -> Response:
     """GET /classify-url?url=…: fetch a photo and classify it."""
     service: Service = request.state.service
-    service.check_ready()
     service.admission.check()
     options = read_options(request, service)
     return await in_time(request, fetch_and_classify(request, service, read_url(request), options))
@@ -83,7 +81,7 @@ async def classify(service: Service, photo: bytes, options: Options) -> Classifi
 
 
 async def classify_all(service: Service, photos: list[bytes], options: Options) -> Classified:
-    """Several photos, one after another so that a large request takes no more than its share; one object or error each."""
+    """Several photos, one after another so that a large request takes only its share; one object or error each."""
     results, seconds = [], dict.fromkeys(("wait", "decode", "infer"), 0.0)
     for photo in photos:
         try:
@@ -145,7 +143,7 @@ def read_url(request: Request) -> str:
     """The one `url` of the query. Raises Refusal."""
     urls = request.query_params.getlist("url")
     if len(urls) != 1 or not urls[0]:
-        raise Refusal("bad_url", "Give exactly one url, as in /classify-url?url=https://example.org/photo.jpg")
+        raise Refusal("bad_url", "Give exactly one url: /classify-url?url=https://example.org/photo.jpg.")
     return urls[0]
 
 

@@ -137,5 +137,3 @@ def listen(settings: Settings) -> socket.socket:
 def _authority(settings: Settings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{host}:{settings.port}"
-
-

@@ -1,4 +1,4 @@
-"""What a running service holds: the bundle at work, the line before it, the URL fetcher, and whether it is going away."""
+"""What a running service holds: the bundle at work, the line before it, the URL fetcher, whether it is leaving."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Service:
         )
         try:
             self._classifier = await asyncio.to_thread(work)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the process must end and say so)
             then(error)
         else:
             then(None)

@@ -1,10 +1,10 @@
-"""The service's settings: one frozen dataclass, built once from flags and TELLAPART_* variables (flag > variable > default)."""
+"""The service's settings: one frozen dataclass, built once. A flag beats a TELLAPART_* variable beats the default."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,44 +91,55 @@ class Settings:
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 for all (the container sets this)", str)
     port: int = option(8000, "port to listen on (TELLAPART_PORT, else PORT)", number(int, 1, 65535))
     model: Path = option(ROOT / "models" / "bears", "folder of the bundle to serve", Path)
-    engine: str = option("openvino", "openvino, or torch as a reference (needs the train extra)", one_of("openvino", "torch"))
-    threads: int | None = option(None, "photos worked on at once; auto: one per usable core", auto_or(number(int, 1, 256)))
+    engine: str = option(
+        "openvino", "openvino, or torch (reference; needs the train extra)", one_of("openvino", "torch")
+    )
+    threads: int | None = option(
+        None, "photos worked on at once; auto: one per usable core", auto_or(number(int, 1, 256))
+    )
     max_upload_mb: float = option(20.0, "largest request body, in megabytes", number(float, 0.001, 1000))
     max_pixels_mp: float = option(50.0, "largest photo, in megapixels", number(float, 0.001, 1000))
     url_hosts: str = option(
-        "public", "hosts /classify-url may fetch from: public, none, or a list such as minio:9000,*.example.org", host_policy
+        "public",
+        "where /classify-url may fetch from: public, none, or a list such as minio:9000,*.example.org",
+        host_policy,
     )
     url_timeout_s: float = option(5.0, "longest fetch of a URL, in seconds", number(float, 0.05, 300))
     body_timeout_s: float = option(60.0, "longest upload of a request body, in seconds", number(float, 0.05, 3600))
     request_timeout_s: float = option(
-        10.0, "from the last byte of the body to the answer, in seconds", number(float, 0.05, 300)
+        10.0, "from the body's last byte to the answer, in seconds", number(float, 0.05, 300)
     )
     max_waiting: int | None = option(
-        None, "requests that may wait for a thread; auto: 32 per thread; more are refused (503)", auto_or(number(int, 0, 100_000))
+        None, "requests that may wait for a thread; auto: 32 per thread; more get 503", auto_or(number(int, 0, 100_000))
     )
-    cors_origins: tuple[str, ...] = option((), "other web origins whose pages may call the API, comma-separated", origins)
+    cors_origins: tuple[str, ...] = option(
+        (), "other web origins whose pages may call the API, comma-separated", origins
+    )
     drain_s: float = option(20.0, "longest wait for running requests on SIGTERM, in seconds", number(float, 0, 300))
     api_key_file: Path | None = option(None, "file with the key that guards the API (or TELLAPART_API_KEY)", Path)
-    api_key: str = option("", "the key that guards the API; no flag, as it would show in the process list", str, "TELLAPART_API_KEY")
+    api_key: str = option("", "the key that guards the API; no flag, as `ps` would show it", str, "TELLAPART_API_KEY")
 
 
 def add_flags(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
     """Give `parser` the flags of all settings, or of those named."""
     for item in fields(Settings):
-        if item.metadata["variable"] or (names is not None and item.name not in names):
-            continue
-        shown = {None: "auto", (): "none"}.get(item.default, item.default) if item.name != "api_key_file" else "none"
-        if item.name == "model":
-            shown = "models/bears"
-        parser.add_argument(
-            "--" + item.name.replace("_", "-"), metavar=item.name.rsplit("_", 1)[-1].upper(),
-            help=f"{item.metadata['help']} [{shown}]",
-        )  # fmt: skip
+        if not item.metadata["variable"] and (names is None or item.name in names):
+            flag, unit = "--" + item.name.replace("_", "-"), item.name.rsplit("_", 1)[-1].upper()
+            parser.add_argument(flag, metavar=unit, help=f"{item.metadata['help']} [{shown_default(item)}]")
+
+
+def shown_default(item: Field[Any]) -> str:
+    """A default as a person would type it."""
+    if isinstance(item.default, Path):
+        return str(item.default.relative_to(ROOT))
+    if item.default is None:
+        return "none" if item.name == "api_key_file" else "auto"
+    return f"{item.default:g}" if isinstance(item.default, float) else str(item.default or "none")
 
 
 def build(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
     """Settings from flags and variables. Raises SettingError naming the flag or variable and what it wants."""
-    values = {}
+    values, sources = {}, {}
     for item in fields(Settings):
         source, text = _source(item.name, item.metadata["variable"], flags, environ)
         if text is None:
@@ -137,8 +148,11 @@ def build(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settin
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
             raise SettingError(f"{source} is {text!r}: it {error}.") from error
+        sources[item.name] = source
     settings = Settings(**values)
-    return _with_key(settings)
+    if settings.api_key_file is None:
+        return settings
+    return replace(settings, api_key=_read_key(settings.api_key_file, sources["api_key_file"]))
 
 
 def _source(
@@ -148,20 +162,17 @@ def _source(
     if flag is not None:
         return "--" + name.replace("_", "-"), flag
     variable = variable or "TELLAPART_" + name.upper()
-    if name == "port" and variable not in environ:
+    if name == "port" and not environ.get(variable):
         variable = "PORT"
     return variable, environ.get(variable) or None
 
 
-def _with_key(settings: Settings) -> Settings:
-    """Fill `api_key` from the key file, if one is set."""
-    if settings.api_key_file is None:
-        return settings
+def _read_key(path: Path, source: str) -> str:
+    """The key in a file, without white space around it. Raises SettingError, without a word of what the file holds."""
     try:
-        key = settings.api_key_file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"--api-key-file {settings.api_key_file} cannot be read: {error}.") from error
+        key = path.read_text().strip()
+    except (OSError, ValueError):
+        key = ""
     if not key:
-        raise SettingError(f"--api-key-file {settings.api_key_file} is empty.")
-    values = {item.name: getattr(settings, item.name) for item in fields(Settings)}
-    return Settings(**{**values, "api_key": key})
+        raise SettingError(f"{source} is {str(path)!r}: it must be a file that can be read and holds the key.")
+    return key

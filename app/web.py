@@ -1,4 +1,4 @@
-"""What stands around the routes: body limits and clocks, page headers, the API key. Small ASGI middlewares of our own."""
+"""What stands around the routes, as small ASGI middlewares: page headers, the API key, limits and clocks of bodies."""
 
 from __future__ import annotations
 

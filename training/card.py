@@ -18,9 +18,7 @@ LIBRARIES = ("torch", "torchvision", "onnx", "nncf", "openvino", "pillow", "nump
 FROM_RUN = ("lane", "seed", "settings", "split_sha256", "weights", "date")
 
 
-def describe(
-    bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str, Any], about: str
-) -> dict[str, Any]:
+def describe(bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str, Any], about: str) -> dict[str, Any]:
     """The card of a bundle whose other files are written already; `version` names the whole content."""
     names = [GRAPH, WEIGHTS, *(photo["file"] for photo in golden["photos"])]
     made: dict[str, Any] = {

@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="bundle to write: models/NAME")
     parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
-    parser.add_argument("--golden", type=Path, metavar="FOLDER", help="photos to choose the golden ones from; they travel "
-                        "with the bundle [small copies of validation photos]")  # fmt: skip
-    parser.add_argument("--precision", choices=("auto", "f32"), default="auto",
-                        help="auto: int8 if its answers pass the gate, else int8 weights, else f32")  # fmt: skip
+    golden_help = "photos to choose golden ones from; they travel with the bundle [small copies of validation photos]"
+    parser.add_argument("--golden", type=Path, metavar="FOLDER", help=golden_help)
+    precision_help = "auto: int8 if its answers pass the gate, else int8 weights, else f32"
+    parser.add_argument("--precision", choices=("auto", "f32"), default="auto", help=precision_help)
     parser.add_argument("--about", default="", metavar="TEXT", help="a sentence for the bundle's card")
 
 
@@ -74,7 +74,7 @@ def _reporter(progress: Progress) -> Report:
 
 
 class Export:
-    """One export of `finished` to `out`, which is replaced only by a bundle that has passed the service's own checks."""
+    """One export of `finished` to `out`, replaced only by a bundle that has passed the service's own checks."""
 
     def __init__(self, finished: Run, out: Path, report: Report) -> None:
         self.finished = finished
@@ -145,7 +145,8 @@ class Export:
         return place / "f32", reference, gates
 
     def _quantise(self, f32: onnx.ModelProto) -> onnx.ModelProto:
-        return quantise(f32, [view for path in self._calibration() for view in photo_views(path, self.finished.preprocess, 1)])
+        preprocess = self.finished.preprocess
+        return quantise(f32, [view for path in self._calibration() for view in photo_views(path, preprocess, 1)])
 
     def _calibration(self) -> list[Path]:
         """Training photos, evenly from the whole list, so that each class is there."""

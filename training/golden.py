@@ -85,5 +85,3 @@ def write(chosen: Sequence[Candidate], classes: Sequence[str], folder: Path) -> 
         (folder / file).write_bytes(candidate.data)
         photos.append({"file": file, "probabilities": dict(zip(classes, candidate.row, strict=True))})
     return {"tolerance": TOLERANCE, "photos": photos}
-
-

@@ -1,4 +1,4 @@
-"""Checkpoint → folded network → ONNX graph → the bundle's model.onnx and weights.safetensors, every large tensor once."""
+"""Checkpoint → folded network → ONNX graph → model.onnx and weights.safetensors, every large tensor once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -26,8 +27,6 @@ OUTPUTS = ("logits", "features", "cam")
 EPSILON = 1e-5
 # How NNCF names a quantised weight: by quantize, and by compress_weights.
 DECORATION = re.compile(r"^(?:q_output_)?(.*\.weight)(?:_\d+|_quantized)$")
-# Smaller tensors (scales of activations, axes) stay inside the graph.
-LARGE = 64
 
 
 def fold(checkpoint: dict[str, Tensor], classes: int, preprocess: Preprocess) -> Network:
@@ -45,7 +44,8 @@ def fold(checkpoint: dict[str, Tensor], classes: int, preprocess: Preprocess) ->
         )
     tensors["fc.weight"], tensors["fc.bias"] = checkpoint["fc.weight"], checkpoint["fc.bias"]
     network.load_state_dict(tensors)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def to_onnx(network: Network, preprocess: Preprocess) -> onnx.ModelProto:
@@ -64,15 +64,14 @@ def to_onnx(network: Network, preprocess: Preprocess) -> onnx.ModelProto:
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
         )
-    assert program is not None
-    return program.model_proto
+    return cast(torch.onnx.ONNXProgram, program).model_proto
 
 
 def write(model: onnx.ModelProto, folder: Path) -> None:
     """Write model.onnx and weights.safetensors; the graph's large tensors become external data in the latter."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     _name_tensors(model.graph)
-    large = {t.name: t for t in model.graph.initializer if np.prod(t.dims) >= LARGE or t.name.startswith(("fc.", "s"))}
+    large = {tensor.name: tensor for tensor in model.graph.initializer if _is_weight(tensor.name)}
     arrays = {name: np.ascontiguousarray(_stored(name, numpy_helper.to_array(t))) for name, t in large.items()}
     save_file(arrays, folder / WEIGHTS)
     offsets = _offsets(folder / WEIGHTS)
@@ -83,6 +82,11 @@ def write(model: onnx.ModelProto, folder: Path) -> None:
         node.ClearField("doc_string")
     model.graph.ClearField("value_info")
     onnx.save(model, folder / GRAPH)
+
+
+def _is_weight(name: str) -> bool:
+    """Whether a tensor belongs to the network; the scales of quantised activations and the axes are the graph's own."""
+    return name.endswith((".weight", ".bias", ".weight_scale")) or name in ("scale", "shift")
 
 
 def _name_tensors(graph: onnx.GraphProto) -> None:

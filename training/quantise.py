@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,9 +35,7 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Same first class in ≥ 99 % of the views where f32 leads by > 0.1, and mean |Δp| ≤ 0.02, on ≥ 1,000 views."""
-        return (
-            self.views >= MIN_VIEWS and self.agreement >= MIN_AGREEMENT and self.mean_change <= MAX_MEAN_CHANGE
-        )
+        return self.views >= MIN_VIEWS and self.agreement >= MIN_AGREEMENT and self.mean_change <= MAX_MEAN_CHANGE
 
     def as_json(self) -> dict[str, float]:
         return asdict(self)
@@ -78,10 +77,11 @@ def quantise_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _float_nodes(model: onnx.ModelProto) -> list[str]:
     """The class layer and the pooling: the nodes from `cam` and `features` on."""
-    return [n.name for n in model.graph.node if n.output[0] in ("cam", "features", "logits") or n.op_type == "ReduceMean"]
+    outputs = ("cam", "features", "logits")
+    return [n.name for n in model.graph.node if n.output[0] in outputs or n.op_type == "ReduceMean"]
 
 
-def _nncf():  # type: ignore[no-untyped-def]
+def _nncf() -> Any:
     import nncf
 
     nncf.set_log_level(logging.ERROR)

@@ -118,7 +118,7 @@ class Run:
     @property
     def preprocess(self) -> Preprocess:
         """How the run prepared its pixels."""
-        return Preprocess(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.summary["preprocess"].items()})
+        return Preprocess.from_json(self.summary["preprocess"])
 
     def side(self, split: str) -> list[Row]:
         """The rows of one side of the split."""

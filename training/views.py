@@ -15,7 +15,7 @@ from app.image import Pixels, Preprocess, fit, model_input, read_photo
 
 
 def photo_views(path: Path, preprocess: Preprocess, count: int) -> Iterator[Pixels]:
-    """`count` views of one photo, uint8 [size, size, 3]: as served, mirrored, then random crops, every other one mirrored.
+    """`count` views of one photo, uint8 [size, size, 3]: as served, mirrored, then random crops, every other mirrored.
 
     The crops depend on the file's name alone. None at all if the photo cannot be read.
     """

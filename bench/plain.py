@@ -1,0 +1,68 @@
+"""The plain single-file version that tellapart is measured against: Starlette + eager torch inside the handler, as
+cougar-or-not (2018) has it. Same bundle, same answers. Run: `python -m bench.plain PORT`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import torch
+import uvicorn
+from PIL import Image, ImageOps
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from torchvision.models import resnet34
+from torchvision.transforms import v2
+
+from app.bundle import float_weights, read_bundle
+
+bundle = read_bundle(Path("models/bears"))
+transform = v2.Compose(
+    [
+        v2.Resize(256),
+        v2.CenterCrop(224),
+        v2.PILToTensor(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(bundle.preprocess.mean, bundle.preprocess.std),
+    ]
+)
+
+
+def network() -> torch.nn.Module:
+    """torchvision's ResNet34 as it stands, batch norm included: the bundle's folded biases become batch norm's."""
+    model = resnet34(num_classes=len(bundle.classes))
+    state = model.state_dict()
+    for name, array in float_weights(bundle.weights()).items():
+        norm = name.replace("downsample.0.bias", "downsample.1.bias").replace("conv1.bias", "bn1.bias")
+        norm = norm.replace("conv2.bias", "bn2.bias")
+        if norm in state:
+            state[norm] = torch.from_numpy(array)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+model = network()
+
+
+async def upload(request: Request) -> JSONResponse:
+    """Everything in the handler, on the event loop."""
+    form = await request.form()
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(await form["file"].read()))).convert("RGB")
+    with torch.inference_mode():
+        probabilities = model(transform(image)[None]).softmax(1)[0].tolist()
+    pairs = sorted(zip(bundle.classes, probabilities, strict=True), key=lambda pair: -pair[1])
+    return JSONResponse({"predictions": pairs})
+
+
+async def readyz(request: Request) -> JSONResponse:
+    """The health check, on the same event loop."""
+    return JSONResponse({"status": "ready"})
+
+
+app = Starlette(routes=[Route("/upload", upload, methods=["POST"]), Route("/readyz", readyz)])
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning")

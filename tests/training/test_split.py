@@ -1,0 +1,171 @@
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from training.errors import TrainingError
+from training.split import COLUMNS, Row, Split, choose, prepare, read
+
+
+def split(data: Path, seed: int = 42) -> Split:
+    return prepare(data, data / "_tellapart", seed)
+
+
+def sides(data: Path) -> dict[str, str]:
+    return {row.file: row.split for row in split(data).rows}
+
+
+def rows(count: int, label: str = "a") -> list[Row]:
+    return [Row(f"{label}/{number}.jpg", label, "", f"{label}{number:063}") for number in range(count)]
+
+
+def test_a_fifth_of_each_class_validates(draw) -> None:
+    made = split(draw(disc=10, square=15))
+    assert made.classes == ("disc", "square")
+    assert Counter((row.label, row.split) for row in made.rows) == {
+        ("disc", "train"): 8,
+        ("disc", "validation"): 2,
+        ("square", "train"): 12,
+        ("square", "validation"): 3,
+    }
+
+
+def test_the_file_holds_what_was_decided_and_is_honoured(draw) -> None:
+    data = draw(disc=10, square=10)
+    first = split(data)
+    text = first.path.read_text()
+    assert text.splitlines()[0] == ",".join(COLUMNS)
+    assert first.path == data / "_tellapart" / "split.csv"
+    first.path.write_text(text.replace("disc/00.jpg,disc,train", "disc/00.jpg,disc,validation"))
+    assert sides(data)["disc/00.jpg"] == "validation"
+    assert split(data, seed=7).rows == split(data).rows
+
+
+def test_the_split_depends_on_content_and_seed_alone(draw, tmp_path: Path) -> None:
+    data = draw(disc=20, square=20)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(data, copy)
+    for number in range(20):
+        (copy / "disc" / f"{number:02}.jpg").rename(copy / "disc" / f"x{99 - number}.jpg")
+    chosen = {row.sha256: row.split for row in split(data).rows}
+    assert {row.sha256: row.split for row in split(copy).rows} == chosen
+    assert {row.sha256: row.split for row in choose([*split(data).rows], 42)} == chosen
+    assert choose(rows(50), 1) != choose(rows(50), 2)
+
+
+def test_known_split_never_changes() -> None:
+    chosen = choose(rows(20), 42)
+    assert [row.file for row in chosen if row.split == "validation"] == ["a/3.jpg", "a/13.jpg", "a/15.jpg", "a/17.jpg"]
+
+
+def test_one_photo_more_moves_hardly_any_other() -> None:
+    before = {row.file: row.split for row in choose(rows(100), 42)}
+    after = {row.file: row.split for row in choose(rows(101), 42)}
+    assert sum(before[file] != after[file] for file in before) <= 1
+
+
+def test_equal_photos_stand_on_one_side(draw) -> None:
+    data = draw(disc=10, square=10)
+    for number in range(5):
+        for copy in range(3):
+            shutil.copy(data / "disc" / f"{number:02}.jpg", data / "disc" / f"copy{copy}-{number:02}.jpg")
+    shutil.copy(data / "disc" / "00.jpg", data / "square" / "also-00.jpg")
+    made = split(data)
+    by_content: dict[str, set[str]] = {}
+    for row in made.rows:
+        by_content.setdefault(row.sha256, set()).add(row.split)
+    assert all(len(found) == 1 for found in by_content.values())
+    assert any("more than one class" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
+def test_given_folders_are_honoured(draw, name: str) -> None:
+    draw("data/train", disc=6, square=6)
+    data = draw(f"data/{name}", first=50, disc=2, square=1)
+    found = sides(data)
+    assert {file for file, side in found.items() if side == "validation"} == {
+        f"{name}/disc/50.jpg",
+        f"{name}/disc/51.jpg",
+        f"{name}/square/50.jpg",
+    }
+
+
+def test_train_folder_alone_is_split_and_a_class_may_be_called_train(draw) -> None:
+    draw("data/train", disc=10, square=10)
+    assert Counter(sides(draw("data/train", disc=1)).values()) == {"train": 16, "validation": 4}
+    assert split(draw("vehicles", train=5, bus=5)).classes == ("bus", "train")
+
+
+def test_equal_photos_in_given_folders_are_told(draw) -> None:
+    draw("data/train", disc=6, square=6)
+    made = split(draw("data/val", disc=1, square=1))
+    assert any("both sides" in note for note in made.notes)
+
+
+def test_what_is_no_class_and_no_photo_is_left_out(draw) -> None:
+    data = draw(disc=5, square=5, _private=5)
+    (data / ".hidden").mkdir()
+    (data / "empty").mkdir()
+    (data / "disc" / "notes.txt").write_text("none")
+    (data / "disc" / ".DS_Store").write_text("none")
+    made = split(data)
+    assert made.classes == ("disc", "square")
+    assert made.notes == ("1 file (disc/notes.txt) left out: not an image in a format that tellapart reads.",)
+
+
+def test_classes_are_in_str_order_and_may_have_any_name(draw) -> None:
+    data = draw(**{"ähre": 5, "b c": 5, "Zebra": 5, "ants": 5})
+    assert split(data).classes == ("Zebra", "ants", "b c", "ähre")
+    assert split(data).classes == ("Zebra", "ants", "b c", "ähre")  # and so read back
+
+
+def change(data: Path, what: str) -> None:
+    photo = data / "disc" / "00.jpg"
+    if what == "missing":
+        photo.unlink()
+    elif what == "new":
+        shutil.copy(photo, data / "disc" / "new.jpg")
+    else:
+        photo.write_bytes(photo.read_bytes() + b"\0")
+
+
+@pytest.mark.parametrize("what", ["missing", "new", "changed"])
+def test_photos_that_no_longer_fit_the_file_are_named(draw, what: str) -> None:
+    data = draw(disc=5, square=5)
+    split(data)
+    change(data, what)
+    with pytest.raises(TrainingError, match=rf"1 file \(disc/(00|new)\.jpg\) {what}.*delete that file to split anew"):
+        split(data)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({}, "There is no folder"),
+        ({"disc": 9}, "only one class, 'disc'"),
+        ({"disc": 9, "square": 4}, "Class 'square' has 4 different photos; at least 5"),
+        ({"disc": 9, "Not Sure": 9}, "may not be called 'Not Sure'"),
+        ({"disc": 9, "none of these": 9}, "may not be called 'none of these'"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on(draw, counts: dict[str, int], sentence: str) -> None:
+    with pytest.raises(TrainingError, match=sentence):
+        split(draw(**counts))
+
+
+def test_folder_without_photos(tmp_path: Path) -> None:
+    (tmp_path / "disc").mkdir()
+    with pytest.raises(TrainingError, match="no folder with photos"):
+        split(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "file,class,split,sha256\na.jpg,a,both,00\n"])
+def test_file_that_is_no_split(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text(text)
+    if text:
+        with pytest.raises(TrainingError):
+            read(path)
+    else:
+        assert read(path) == []

@@ -1,0 +1,199 @@
+"""The train command, end to end on drawn photos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torchvision.models import resnet34
+
+from app.image import Preprocess, model_input, read_photo
+from training.__main__ import main
+from training.model import build
+from training.run_folder import describe_data
+from training.split import Row
+
+ROOT = Path(__file__).parents[2]
+FILES = {"run.json", "split.csv", "history.csv", "checkpoint.safetensors", "validation.csv"}
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def train(data: Path, out: Path, *flags: str) -> int:
+    return main(["train", str(data), "--out", str(out), "--weights", "none", "--device", "cpu", *flags])
+
+
+def start(data: Path, out: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "training", "train", str(data), "--out", str(out), "--weights", "none", *flags]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def body(out: Path) -> dict[str, torch.Tensor]:
+    weights = load_file(out / "checkpoint.safetensors")
+    return {name: value for name, value in weights.items() if not name.startswith("fc.")}
+
+
+def test_fast_lane_from_the_command_line(draw, tmp_path: Path) -> None:
+    data, out = draw(disc=8, square=8, stripes=8), tmp_path / "run"
+    process = start(data, out, "--lane", "fast", "--head-epochs", "4")
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "validation photos" in stdout
+    assert {path.name for path in out.iterdir()} == FILES
+
+    run = json.loads((out / "run.json").read_text())
+    assert (run["format"], run["lane"], run["seed"], run["device"]) == (1, "fast", 42, "cpu")
+    assert run["classes"] == ["disc", "square", "stripes"]
+    assert run["preprocess"]["mean"] == list(Preprocess().mean)
+    assert run["settings"]["head_epochs"] == 4
+    assert run["data"]["photos"] == dict.fromkeys(run["classes"], {"train": 6, "validation": 2})
+    assert run["weights"] == {"name": "none", "sha256": "", "source": "random weights"}
+    assert (out / "split.csv").read_bytes() == (data / "_tellapart" / "split.csv").read_bytes()
+    assert [line["phase"] for line in lines(out / "history.csv")] == ["head"] * 4
+
+    predictions = lines(out / "validation.csv")
+    errors = sum(line["class"] != line["predicted"] for line in predictions)
+    found = run["metrics"]["validation"]
+    assert (found["photos"], found["errors"]) == (6, errors)
+    assert found["wilson95"][0] <= found["error_rate"] <= found["wilson95"][1]
+
+    network = resnet34(num_classes=3)
+    network.load_state_dict(load_file(out / "checkpoint.safetensors"))
+    check_predictions(network.eval(), data, predictions, run["classes"])
+
+
+def check_predictions(
+    network: torch.nn.Module, data: Path, predictions: list[dict[str, str]], classes: list[str]
+) -> None:
+    """validation.csv holds what the checkpoint says of the service's pixels."""
+    preprocess = Preprocess()
+    for line in predictions:
+        photo = read_photo((data / line["file"]).read_bytes(), enough=512)
+        pixels = (model_input(photo, preprocess) / 255 - np.array(preprocess.mean)) / np.array(preprocess.std)
+        with torch.no_grad():
+            logits = network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None])
+        expected = logits.softmax(1)[0].tolist()
+        assert [float(line[f"p_{name}"]) for name in classes] == pytest.approx(expected, abs=1e-4)
+
+
+def test_full_lane_trains_the_body_and_repeats_exactly(draw, tmp_path: Path) -> None:
+    data = draw(disc=6, stripes=6)
+    flags = ("--lane", "full", "--epochs", "2", "--head-epochs", "2")
+    assert train(data, tmp_path / "full", *flags) == 0
+    assert train(data, tmp_path / "again", *flags) == 0
+    assert train(data, tmp_path / "fast", "--lane", "fast", "--head-epochs", "2") == 0
+
+    history = lines(tmp_path / "full" / "history.csv")
+    assert [(line["phase"], line["epoch"]) for line in history] == [
+        ("head", "0"),
+        ("head", "1"),
+        ("unfrozen", "0"),
+        ("unfrozen", "1"),
+    ]
+    assert {path.name for path in (tmp_path / "full").iterdir()} == FILES
+    torch.manual_seed(42)
+    initial = {name: value for name, value in build(2, Preprocess(), 0.5, "none")[0].state_dict().items()}
+    full, again, fast = body(tmp_path / "full"), body(tmp_path / "again"), body(tmp_path / "fast")
+    assert all(torch.equal(fast[name], initial[name]) for name in fast)
+    assert not any(torch.equal(full[name], initial[name]) for name in full)
+    assert all(torch.equal(full[name], again[name]) for name in full)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c_leaves_whole_files_and_the_same_command_starts_anew(draw, tmp_path: Path) -> None:
+    data, out = draw(disc=5, stripes=5), tmp_path / "run"
+    process = start(data, out, "--epochs", "1000", "--head-epochs", "2")
+    until = time.monotonic() + 60
+    while not (out / "history.csv").exists() and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "unfinished" in stderr
+    assert "Traceback" not in stderr
+    assert {path.name for path in out.iterdir()} <= {"split.csv", "history.csv"}
+    assert lines(out / "history.csv")
+    assert train(data, out, "--lane", "fast", "--head-epochs", "1") == 0
+    assert {path.name for path in out.iterdir()} == FILES
+
+
+def test_a_finished_run_and_foreign_files_are_never_overwritten(draw, tmp_path: Path, capsys) -> None:
+    data, out = draw(disc=5, stripes=5), tmp_path / "run"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert train(data, out) == 2
+    assert "holds other files, such as thesis.txt" in capsys.readouterr().err
+    (out / "thesis.txt").rename(out / "run.json")
+    assert train(data, out) == 2
+    assert "already holds a finished run" in capsys.readouterr().err
+
+
+def test_broken_photos_are_named_and_left_out(draw, tmp_path: Path, capsys) -> None:
+    data, out = draw(disc=7, stripes=7), tmp_path / "run"
+    photo = data / "disc" / "03.jpg"
+    photo.write_bytes(photo.read_bytes()[:500])
+    assert train(data, out, "--lane", "fast", "--head-epochs", "1") == 0
+    assert "disc/03.jpg left out" in capsys.readouterr().err
+    photos = json.loads((out / "run.json").read_text())["data"]["photos"]
+    assert sum(photos["disc"].values()) == 6
+
+
+def test_work_folder_instead_of_data(draw, tmp_path: Path) -> None:
+    data = draw(disc=5, stripes=5)
+    flags = ("--work", str(tmp_path / "work"), "--lane", "fast", "--head-epochs", "1")
+    assert train(data, tmp_path / "run", *flags) == 0
+    assert (tmp_path / "work" / "split.csv").exists()
+    assert not (data / "_tellapart").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--weights", "weights.pth"), "--weights weights.pth: no such file"),
+        (("--device", "cuda"), "no CUDA device"),
+        (("--work", "/proc/nowhere"), "/proc/nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(draw, tmp_path: Path, capsys, flags, sentence: str) -> None:
+    if "cuda" in flags and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    data = draw(disc=5, stripes=5)
+    assert train(data, tmp_path / "run", *flags) == 2
+    err = capsys.readouterr().err.strip()
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_usage_exits_2(tmp_path: Path, capsys) -> None:
+    for flags in (["--epochs", "0"], ["--epochs", "x"], ["--lane", "slow"]):
+        with pytest.raises(SystemExit) as ended:
+            train(tmp_path, tmp_path / "run", *flags)
+        assert ended.value.code == 2
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, training.__main__ as m\ntry: m.main(['train', '--help'])\nexcept SystemExit: assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_data_hash_is_of_contents_and_classes() -> None:
+    rows = [Row("a/1.jpg", "a", "train", "11"), Row("b/2.jpg", "b", "train", "22")]
+    moved = [Row("train/b/x.jpg", "b", "validation", "22"), Row("train/a/y.jpg", "a", "train", "11")]
+    relabelled = [Row("b/1.jpg", "b", "train", "11"), Row("b/2.jpg", "b", "train", "22")]
+    first = describe_data(Path("x"), rows)["hash"]
+    assert describe_data(Path("y"), moved)["hash"] == first
+    assert describe_data(Path("x"), relabelled)["hash"] != first
