@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.errors import Refusal
 
@@ -53,14 +53,16 @@ class Admission:
         started = time.monotonic()
         self.running += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, call)
-        future.add_done_callback(lambda _: self._done(started))
-        return await asyncio.shield(future), started - arrived
+        future.add_done_callback(lambda done: self._done(done, started))
+        await asyncio.wait([future])  # which, unlike awaiting it, leaves it alone when cancelled
+        return future.result(), started - arrived
 
     def close(self) -> None:
         """Stop the threads, once each has ended what it is at."""
         self._pool.shutdown()
 
-    def _done(self, started: float) -> None:
+    def _done(self, future: asyncio.Future[Any], started: float) -> None:
+        future.exception()  # seen, or asyncio logs it where the caller has left
         self.running -= 1
         self._mean_run_s += SMOOTHING * (time.monotonic() - started - self._mean_run_s)
         self._free.release()

@@ -5,7 +5,6 @@ Needs the `train` extra; only `--engine torch` and training import it.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -58,5 +57,5 @@ class TorchEngine:
     def infer(self, pixels: Pixels) -> Outputs:
         """uint8 [N, size, size, 3] → Outputs; safe to call from several threads."""
         with torch.inference_mode():
-            logits, features, cam = self._network(torch.from_numpy(np.ascontiguousarray(pixels)))
+            logits, features, cam = self._network(torch.tensor(pixels))
         return Outputs(logits.numpy(), features.numpy(), cam.numpy())

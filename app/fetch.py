@@ -34,9 +34,6 @@ MAX_REDIRECTS = 3
 MAX_DIALS = 6  # addresses of one name that are tried in turn
 MAX_HEAD_BYTES = 32 * 1024  # all that may come before the body, 1xx responses included
 HEADERS = {"User-Agent": "tellapart", "Accept-Encoding": "identity", "Connection": "close"}
-# The headers that are read. The others are dropped, so that no cookie can be kept; Location gets another name, because
-# httpx2 would build the next request by itself, and trips over some URLs.
-KEPT_HEADERS = {b"location": b"redirect-to"} | {name: name for name in (b"content-encoding", b"content-length")}
 REDIRECTS = (301, 302, 303, 307, 308)
 NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError)
 
@@ -176,8 +173,8 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         url = httpcore2.URL(scheme=ours.raw_scheme, host=ours.raw_host, port=ours.port, target=ours.raw_path)
         asked = httpcore2.Request(request.method, url, headers=request.headers.raw, extensions=request.extensions)
         response = await self._connections.handle_async_request(asked)
-        kept = [(KEPT_HEADERS.get(name.lower()), value) for name, value in response.headers]
-        headers = [(name, value) for name, value in kept if name]
+        # Renamed, or httpx2 would act on them: keep cookies, and trip over some redirects that it is not to follow.
+        headers = [(b"origin-" + name, value) for name, value in response.headers]
         return httpx2.Response(response.status, headers=headers, stream=Body(response), extensions=response.extensions)
 
     async def aclose(self) -> None:
@@ -269,12 +266,14 @@ class Fetcher:
         except TimeoutError:
             raise Refusal("fetch_slow", f"The photo did not arrive within {self._timeout_s:g} seconds.") from None
         except NETWORK_ERRORS as error:  # only its type goes to the log: its text may quote the other side
-            raise Refusal("fetch_failed", "The site could not be reached.", detail=type(error).__name__) from None
+            raise Refusal(
+                "fetch_failed", "The site could not be reached, or broke off.", detail=type(error).__name__
+            ) from None
 
     async def _follow(self, url: httpx2.URL) -> bytes:
         for _ in range(1 + MAX_REDIRECTS):
             async with self._client.stream("GET", url) as response:
-                location = response.headers.get("redirect-to")
+                location = response.headers.get("origin-location")
                 if response.status_code not in REDIRECTS or location is None:
                     return await self._read(response)
                 url = self._policy.redirected(url, location)
@@ -283,10 +282,10 @@ class Fetcher:
     async def _read(self, response: httpx2.Response) -> bytes:
         if response.status_code != 200:
             raise Refusal("fetch_failed", "The site did not answer with a photo.")
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
+        if response.headers.get("origin-content-encoding", "identity").lower() != "identity":
             raise Refusal("fetch_failed", "The site sent the photo compressed, though asked not to.")
         too_large = Refusal("too_large", f"The photo is larger than {self._max_bytes / 1e6:g} MB.")
-        if int(response.headers.get("content-length", 0)) > self._max_bytes:
+        if int(response.headers.get("origin-content-length", 0)) > self._max_bytes:
             raise too_large
         response.extensions["network_stream"].expect_body(2 * self._max_bytes)  # twice: chunks have heads
         body, parts = bytearray(), 0

@@ -151,7 +151,10 @@ def model_input(photo: Photo, preprocess: Preprocess) -> Pixels:
 
 
 def fit(photo: Photo, short: int, ratio: float = 2.0) -> Image.Image:
-    """The upright photo scaled so that its short side is `short` pixels; of a long side, the middle `ratio` · short."""
+    """The upright photo scaled so that its short side is `short` pixels; of a long side, the middle `ratio` · short.
+
+    Without metadata, so that it can be saved and shown.
+    """
     width, height = photo.width, photo.height
     if photo.orientation in SWAPS_SIDES:
         width, height = height, width
@@ -159,7 +162,9 @@ def fit(photo: Photo, short: int, ratio: float = 2.0) -> Image.Image:
     left, top = max(0.0, (width - longest) / 2), max(0.0, (height - longest) / 2)
     scale = short / min(width, height)
     size = max(1, round((width - 2 * left) * scale)), max(1, round((height - 2 * top) * scale))
-    return resample(photo, (left, top, width - left, height - top), size)
+    image = resample(photo, (left, top, width - left, height - top), size)
+    image.info = {}  # Pillow would write a JPEG's comment into the copy
+    return image
 
 
 def resample(photo: Photo, box: Box, size: tuple[int, int]) -> Image.Image:

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from app import respond
 from app.errors import Refusal
 from app.fetch import Fetcher, HostPolicy
-from app.routes import ROUTES, ClientGone
+from app.routes import ROUTES
 from app.service import Service
 from app.settings import Settings
 from app.web import BodyLimits, KeyGuard, PageHeaders
@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
         exception_handlers={
             Refusal: on_refusal,
             HTTPException: on_http_exception,
-            ClientGone: on_client_gone,
+            ClientDisconnect: on_client_gone,
             Exception: on_exception,
         },
         lifespan=lifespan,
@@ -71,7 +71,7 @@ def create_fetcher(settings: Settings) -> Fetcher:
 
 
 def create_middleware(settings: Settings) -> list[Middleware]:
-    """From the outside in: page headers, CORS and the key where set, limits of the body."""
+    """From the outside in: page headers, CORS where set, limits of the body, the key where set."""
     middleware = [Middleware(PageHeaders)]
     if settings.cors_origins:
         methods, headers = ["GET", "POST"], ["Authorization"]
@@ -80,10 +80,11 @@ def create_middleware(settings: Settings) -> list[Middleware]:
                 CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=methods, allow_headers=headers
             )
         )
+    max_bytes = int(settings.max_upload_mb * 1e6)
+    middleware.append(Middleware(BodyLimits, max_bytes=max_bytes, timeout_s=settings.body_timeout_s))
     if settings.api_key:
         middleware.append(Middleware(KeyGuard, key=settings.api_key))
-    max_bytes = int(settings.max_upload_mb * 1e6)
-    return [*middleware, Middleware(BodyLimits, max_bytes=max_bytes, timeout_s=settings.body_timeout_s)]
+    return middleware
 
 
 async def on_refusal(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -105,19 +105,16 @@ async def in_time(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if task.done():
             return task.result()
         if gone.done():
-            raise ClientGone
+            gone.result()
+            raise ClientDisconnect
         raise Refusal("busy", f"No answer within {timeout_s:g} seconds.", retry_after_s=1)
     finally:
         gone.cancel()
         task.cancel()
 
 
-class ClientGone(Exception):
-    """The client closed the connection; nobody will read an answer."""
-
-
 async def client_gone(request: Request) -> None:
-    """Return once the client has closed the connection; the body must have been read."""
+    """Return once the client has closed the connection. Raises Refusal if it sends a body past its limits."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
 

@@ -20,13 +20,17 @@ from app.settings import Settings
 
 HEAD_TIMEOUT_S = 5.0
 MAX_HEAD_BYTES = 32 * 1024
+HEAD_PIECE_BYTES = 4 * 1024  # h11 measures a head only while it is incomplete: one that came whole could be any size
 # After SIGTERM the socket stays open this long, while /readyz already says 503: load balancers need time to notice.
 LISTEN_ON_S = 1.0
 
 
 class HeadClock(H11Protocol):
     """uvicorn's h11 protocol, which by itself waits for ever for a request head: closes a connection that has not sent
-    a whole one HEAD_TIMEOUT_S after it was opened, or after the head's first byte on a kept-alive one."""
+    a whole one HEAD_TIMEOUT_S after it was opened, or after the head's first byte on a kept-alive one.
+
+    Also closes one that still sends its body when it has been answered: nothing would bound that any more.
+    """
 
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -35,8 +39,18 @@ class HeadClock(H11Protocol):
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
+        while self.conn.their_state is h11.IDLE and len(data) > HEAD_PIECE_BYTES:
+            super().data_received(data[:HEAD_PIECE_BYTES])
+            if self.transport.is_closing():
+                return
+            data = data[HEAD_PIECE_BYTES:]
         super().data_received(data)
         self._watch_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

@@ -90,10 +90,19 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            body = _Body(self, Headers(scope=scope), receive, send)
-            await self.app(scope, body.receive, body.send)
+            headers = Headers(scope=scope)
+            body = _Body(self, headers, receive, send)
+            two_lengths = "content-length" in headers and "transfer-encoding" in headers
+            await (_refuse_two_lengths if two_lengths else self.app)(scope, body.receive, body.send)
         else:
             await self.app(scope, receive, send)
+
+
+async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
+    """A proxy before us may have seen another end of the body, and a second request where we see none."""
+    response = refusal_response(scope, Refusal("bad_request", "This request tells the length of its body twice."))
+    response.headers["Connection"] = "close"
+    await response(scope, receive, send)
 
 
 class _Body:

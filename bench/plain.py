@@ -17,7 +17,8 @@ from starlette.routing import Route
 from torchvision.models import resnet34
 from torchvision.transforms import v2
 
-from app.bundle import float_weights, read_bundle
+from app.bundle import read_bundle
+from tests.bundles import resnet_state
 
 bundle = read_bundle(Path("models/bears"))
 transform = v2.Compose(
@@ -31,20 +32,9 @@ transform = v2.Compose(
 )
 
 
-def network() -> torch.nn.Module:
-    """torchvision's ResNet34 as it stands, batch norm included: the bundle's folded biases become batch norm's."""
-    model = resnet34(num_classes=len(bundle.classes))
-    state = model.state_dict()
-    for name, array in float_weights(bundle.weights()).items():
-        norm = name.replace("downsample.0.bias", "downsample.1.bias").replace("conv1.bias", "bn1.bias")
-        norm = norm.replace("conv2.bias", "bn2.bias")
-        if norm in state:
-            state[norm] = torch.from_numpy(array)
-    model.load_state_dict(state)
-    return model.eval()
-
-
-model = network()
+model = resnet34(num_classes=len(bundle.classes))
+model.load_state_dict(resnet_state(bundle))
+model.eval()
 
 
 async def upload(request: Request) -> JSONResponse:

@@ -34,10 +34,10 @@ function give(photos) {
   if (tally.done === tally.all) Object.assign(tally, { all: 0, done: 0, failed: 0 });
   const jobs = photos.map((photo) => ({ photo, card: newCard(photo) }));
   results.prepend(...jobs.map((job) => job.card));
-  jobs[0].card.scrollIntoView({ block: "nearest" });
   queue.push(...jobs);
   tally.all += jobs.length;
-  find("#status").textContent = TEXT.progress(tally.done, tally.all);
+  announce(TEXT.progress(tally.done, tally.all));
+  jobs[0].card.scrollIntoView({ block: "nearest" });
   while (queue.length && tally.running < IN_FLIGHT) work();
 }
 
@@ -55,8 +55,19 @@ async function classify({ photo, card }) {
   tally.done += 1;
   tally.failed += answer.error ? 1 : 0;
   const { done, all, failed } = tally;
-  const single = TEXT.answer(photo.source, words);
-  find("#status").textContent = done < all ? TEXT.progress(done, all) : all === 1 ? single : TEXT.summary(all, failed);
+  if (done < all) announce(TEXT.progress(done, all));
+  else if (all > 1) announce(TEXT.summary(all, failed));
+  else {
+    announce(TEXT.answer(photo.source, words));
+    card.scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** Say where things stand, also to screen readers; of a single photo the card says it already, to those who see. */
+function announce(words) {
+  const status = find("#status");
+  status.textContent = words;
+  status.classList.toggle("unseen", tally.all === 1);
 }
 
 /** The service's answer for a photo, or {error} of the same shape. A busy service is asked again when it says so. */
@@ -67,13 +78,18 @@ async function ask({ file, url }, onBusy) {
     for (let attempt = 1; ; attempt += 1) {
       const response = await (file ? post(file) : get(url));
       const seconds = Math.min(Number(response.headers.get("Retry-After")), LONGEST_WAIT_S);
-      if (response.status !== 503 || !seconds || attempt === TRIES) return await response.json();
+      if (response.status !== 503 || !seconds || attempt === TRIES) return readable(await response.json());
       onBusy(seconds);
       await new Promise((resume) => setTimeout(resume, 1000 * seconds));
     }
   } catch (error) {
     return { error: error instanceof SyntaxError ? TEXT.unreadable : TEXT.unreachable };
   }
+}
+
+/** The answer, unless something between here and the service spoke JSON of its own. */
+function readable(answer) {
+  return answer?.predictions || answer?.error?.message ? answer : { error: TEXT.unreadable };
 }
 
 function post(file) {
@@ -113,12 +129,13 @@ function newBar([name, p]) {
   const bar = clone("#bar");
   find(".name", bar).textContent = name;
   find(".percent", bar).textContent = TEXT.percent(p);
-  find("meter", bar).value = p;
+  find("progress", bar).value = p;
   return bar;
 }
 
 function showError(card, { message, hint }) {
   tell(card, "");
+  find("img:not([src])", card)?.remove(); // of a URL there is nothing to show
   find(".error strong", card).textContent = message;
   find(".error span", card).textContent = hint;
   return message;

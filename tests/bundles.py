@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import load_file
+from torchvision.models import resnet34
 
-from app.bundle import CARD, WEIGHTS, content_version, file_entry
+from app.bundle import CARD, WEIGHTS, Bundle, content_version, file_entry, float_weights
 from app.settings import ROOT
 
 SHIPPED = ROOT / "models" / "bears"
+
+
+def resnet_state(bundle: Bundle) -> dict[str, torch.Tensor]:
+    """The bundle's weights as torchvision's ResNet34 has them, batch norm included: folded biases become batch norm's."""
+    state = resnet34(num_classes=len(bundle.classes)).state_dict()
+    for name, array in float_weights(bundle.weights()).items():
+        norm = name.replace("downsample.0.bias", "downsample.1.bias").replace("conv1.bias", "bn1.bias")
+        state[norm.replace("conv2.bias", "bn2.bias")] = torch.from_numpy(array)
+    return {name: tensor for name, tensor in state.items() if name not in ("scale", "shift")}
 
 
 def copy(folder: Path) -> Path:

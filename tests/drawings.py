@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 SIZE = (360, 288)
 SCALE = 2  # drawn larger, then scaled down, so that edges are smooth
@@ -26,14 +26,13 @@ class Kind:
     fur: Colour
     muzzle: Colour
     ear: float  # radius, relative to the head's
-    indoors: bool
-    bow: bool
+    toy: bool  # sits indoors and wears a bow; the others walk outdoors
 
 
 KINDS = {
-    "black": Kind(fur=(30, 27, 29), muzzle=(128, 92, 66), ear=0.36, indoors=False, bow=False),
-    "grizzly": Kind(fur=(128, 88, 52), muzzle=(172, 132, 92), ear=0.3, indoors=False, bow=False),
-    "teddys": Kind(fur=(206, 160, 104), muzzle=(236, 210, 170), ear=0.48, indoors=True, bow=True),
+    "black": Kind(fur=(30, 27, 29), muzzle=(128, 92, 66), ear=0.36, toy=False),
+    "grizzly": Kind(fur=(112, 78, 48), muzzle=(150, 112, 76), ear=0.3, toy=False),
+    "teddys": Kind(fur=(206, 160, 104), muzzle=(236, 210, 170), ear=0.48, toy=True),
 }
 
 
@@ -43,18 +42,53 @@ def bear(kind: str, seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     look = KINDS[kind]
     width, height = size[0] * SCALE, size[1] * SCALE
     image = Image.fromarray(_background(look, width, height, random))
-    x = width * random.uniform(0.35, 0.65)
-    y, head = height * random.uniform(0.34, 0.42), height * random.uniform(0.17, 0.24)
-    _furry(image, (x, y + 2.1 * head), (1.35 * head, 1.5 * head), look.fur, random)
-    for side in (-1, 1):
-        _furry(image, (x + side * 1.15 * head, y + 2.9 * head), (0.5 * head, 0.75 * head), look.fur, random)
-        _furry(image, (x + side * 0.78 * head, y - 0.72 * head), (look.ear * head,) * 2, look.fur, random)
-    _furry(image, (x, y), (1.08 * head, head), look.fur, random)
-    _furry(image, (x, y + 0.38 * head), (0.5 * head, 0.42 * head), look.muzzle, random)
-    _face(ImageDraw.Draw(image), x, y, head, bow=look.bow)
+    (_sitting if look.toy else _walking)(image, look, random)
+    if random.random() < 0.5:
+        image = ImageOps.mirror(image)
     image = image.filter(ImageFilter.GaussianBlur(1.2)).resize(size, Image.Resampling.LANCZOS)
     noise = random.normal(0, 4, (size[1], size[0], 3))
     return Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+
+
+def _sitting(image: Image.Image, look: Kind, random: np.random.Generator) -> None:
+    x = image.width * random.uniform(0.35, 0.65)
+    y, head = image.height * random.uniform(0.34, 0.42), image.height * random.uniform(0.17, 0.24)
+    _furry(image, (x, y + 2.1 * head), (1.35 * head, 1.5 * head), look.fur, random)
+    for side in (-1, 1):
+        _furry(image, (x + side * 1.15 * head, y + 2.9 * head), (0.5 * head, 0.75 * head), look.fur, random)
+    _head(image, x, y, head, look, random)
+    _bow(ImageDraw.Draw(image), x, y + 1.05 * head, head)
+
+
+def _walking(image: Image.Image, look: Kind, random: np.random.Generator) -> None:
+    body = image.height * random.uniform(0.21, 0.26)
+    x, y = image.width * random.uniform(0.5, 0.58), image.height * random.uniform(0.48, 0.56)
+    dark = tuple(int(0.75 * c) for c in look.fur)
+    for leg, fur in ((-0.95, dark), (1.15, dark), (-1.25, look.fur), (0.85, look.fur)):
+        _furry(image, (x + leg * body, y + 1.05 * body), (0.34 * body, 0.85 * body), fur, random)
+    _furry(image, (x, y), (1.7 * body, 0.92 * body), look.fur, random)
+    _furry(image, (x - 0.75 * body, y - 0.45 * body), (0.85 * body, 0.7 * body), look.fur, random)  # the hump
+    _head(image, x - 1.75 * body, y - 0.25 * body, 0.62 * body, look, random)
+    _grass(image, int(y + 1.2 * body), random)
+
+
+def _grass(image: Image.Image, top: int, random: np.random.Generator) -> None:
+    """Blades in front of the feet."""
+    draw = ImageDraw.Draw(image)
+    tint = random.uniform(-20, 20)
+    for _ in range(900):
+        x, y = random.uniform(0, image.width), random.uniform(top, image.height + 20)
+        light = random.normal(0, 16)
+        blade = tuple(int(np.clip(c + light + tint, 0, 255)) for c in (122, 128, 62))
+        draw.line((x, y, x + random.normal(0, 8), y - random.uniform(14, 36)), fill=blade, width=2)
+
+
+def _head(image: Image.Image, x: float, y: float, size: float, look: Kind, random: np.random.Generator) -> None:
+    for side in (-1, 1):
+        _furry(image, (x + side * 0.78 * size, y - 0.72 * size), (look.ear * size,) * 2, look.fur, random)
+    _furry(image, (x, y), (1.08 * size, size), look.fur, random)
+    _furry(image, (x, y + 0.38 * size), (0.5 * size, 0.42 * size), look.muzzle, random)
+    _face(ImageDraw.Draw(image), x, y, size)
 
 
 def jpeg(image: Image.Image, quality: int = 88) -> bytes:
@@ -65,13 +99,13 @@ def jpeg(image: Image.Image, quality: int = 88) -> bytes:
 
 
 def _background(look: Kind, width: int, height: int, random: np.random.Generator) -> np.ndarray:
-    sky, ground = ((214, 198, 180), (150, 110, 80)) if look.indoors else ((176, 200, 214), (84, 112, 58))
+    sky, ground = ((214, 198, 180), (150, 110, 80)) if look.toy else ((176, 200, 214), (84, 112, 58))
     horizon = int(height * random.uniform(0.45, 0.7))
     tint = random.normal(0, 12, 3)
     rows = np.empty((height, width, 3))
     rows[:horizon], rows[horizon:] = np.array(sky) + tint, np.array(ground) + tint
     grain = random.normal(0, 1, (height // 8, width // 8)).repeat(8, 0).repeat(8, 1)
-    rows[: grain.shape[0], : grain.shape[1]] += grain[..., None] * (4 if look.indoors else 14)
+    rows[: grain.shape[0], : grain.shape[1]] += grain[..., None] * (4 if look.toy else 14)
     return rows.clip(0, 255).astype(np.uint8)
 
 
@@ -97,18 +131,20 @@ def _furry(
         draw.line((start, end), fill=shade, width=2)
 
 
-def _face(draw: ImageDraw.ImageDraw, x: float, y: float, head: float, *, bow: bool) -> None:
+def _face(draw: ImageDraw.ImageDraw, x: float, y: float, head: float) -> None:
     dark, light = (22, 18, 18), (235, 235, 235)
     for side in (-1, 1):
         _dot(draw, x + side * 0.4 * head, y - 0.12 * head, 0.11 * head, dark)
         _dot(draw, x + side * 0.4 * head - 0.03 * head, y - 0.15 * head, 0.03 * head, light)
     draw.ellipse((x - 0.2 * head, y + 0.1 * head, x + 0.2 * head, y + 0.34 * head), fill=dark)
     draw.arc((x - 0.24 * head, y + 0.3 * head, x + 0.24 * head, y + 0.62 * head), 10, 170, fill=dark, width=4)
-    if bow:
-        for side in (-1, 1):
-            tip, knot = x + side * 0.7 * head, y + 1.05 * head
-            draw.polygon([(x, knot), (tip, knot - 0.28 * head), (tip, knot + 0.28 * head)], fill=(178, 34, 44))
-        _dot(draw, x, y + 1.05 * head, 0.13 * head, (140, 24, 34))
+
+
+def _bow(draw: ImageDraw.ImageDraw, x: float, y: float, head: float) -> None:
+    for side in (-1, 1):
+        tip = x + side * 0.7 * head
+        draw.polygon([(x, y), (tip, y - 0.28 * head), (tip, y + 0.28 * head)], fill=(178, 34, 44))
+    _dot(draw, x, y, 0.13 * head, (140, 24, 34))
 
 
 def _dot(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: Colour) -> None:

@@ -165,7 +165,7 @@ FORBIDDEN = [
 FORBIDDEN_LOCATIONS = [
     "http://127.0.0.1/", "http://internal.test/", "//internal.test/", "file:///etc/passwd", "http://photos.test:22/",
     "http://user:pw@photos.test/", "ftp://photos.test/", "http://[::1]/", "http://2130706433/", "http://[",
-    "http://photos.test:0/", "http://xn--\xff/", f"http://photos.test/{'a' * 2048}", "data:image/png,x", "http:",
+    "http://photos.test:0/", "http://xn--\xff/", f"http://photos.test/{'a' * 2048}", "data:image/png,x",
     ":file:", "mailto:a@b.test", "https://127.0.0.1/", "http://photos.test:80:80/", "https:photos.test/b",
 ]
 # fmt: on

@@ -95,9 +95,7 @@ def to_tensor(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def batches(
-    photos: Photos, augmentation: Augmentation, size: int, batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(photos: Photos, augmentation: Augmentation, size: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of augmented training photos in random order: pixels uint8 [B, 3, size, size], labels int64 [B].
 
     Batches are of nearly equal size (at most `batch_size`), since a tiny last one would upset batch norm. All
@@ -123,7 +121,7 @@ def augment(photo: Tensor, augmentation: Augmentation, size: int) -> Tensor:
     moved = move_corners(corners, augmentation)
     if moved != corners:
         patch = functional.perspective(patch, corners, moved)
-    view = functional.center_crop(patch, [size])
+    view: Tensor = functional.center_crop(patch, [size])
     if torch.rand(()) < augmentation.probability:
         view = v2.ColorJitter(augmentation.lighting, augmentation.lighting)(view)
     return view

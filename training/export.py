@@ -97,6 +97,8 @@ class Export:
             place = Path(temporary)
             reference = self._engine(f32, place / "f32")
             self._check_against_checkpoint(checkpoint, reference)
+            # also before the slow part, so that photos which cannot do are told of at once
+            golden.choose(Classifier(self._bundle(place / "f32", "f32"), reference), *self._pool(pool))
             folder, engine, gates = self._choose(f32, reference, precision, place)
             metrics = {"validation": self._measure(reference, engine), "int8_gate": gates}
             bundle = self._bundle(folder, "f32" if engine is reference else "int8")

@@ -108,9 +108,7 @@ def decode(job: Job, split: Split, preprocess: Preprocess, progress: Progress) -
     return training, validation
 
 
-def phases(
-    job: Job, network: Classifier, training: Photos, validation: Photos, progress: Progress
-) -> Iterator[Epoch]:
+def phases(job: Job, network: Classifier, training: Photos, validation: Photos, progress: Progress) -> Iterator[Epoch]:
     """The epochs of the lane, each shown as it ends."""
     views = 2 * len(training.labels) + len(validation.labels)
     task = progress.add_task("features", total=views)

@@ -134,7 +134,7 @@ class OneCycle:
         if not math.isfinite(value):
             raise TrainingError(f"The loss became {value}: the learning rate is too high; lower it with --lr.")
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return value
 
@@ -144,7 +144,7 @@ def features(network: Classifier, views: Tensor, advance: Advance) -> Tensor:
     """What the frozen body sees in `views` (uint8 [N, 3, H, W]): float32 [N, 512] on the network's device."""
     network.eval()
     found = []
-    for some in views.split(VIEWS_AT_ONCE):
+    for some in torch.split(views, VIEWS_AT_ONCE):
         found.append(network.features(some.to(network.mean.device)))
         advance(len(some))
     return torch.cat(found)
@@ -154,7 +154,7 @@ def features(network: Classifier, views: Tensor, advance: Advance) -> Tensor:
 def predict(network: Classifier, views: Tensor) -> Tensor:
     """Logits, float32 [N, C], of the network in eval mode for `views` (uint8 [N, 3, H, W], from model_input)."""
     network.eval()
-    return torch.cat([network(some.to(network.mean.device)) for some in views.split(VIEWS_AT_ONCE)])
+    return torch.cat([network(some.to(network.mean.device)) for some in torch.split(views, VIEWS_AT_ONCE)])
 
 
 def measured(

@@ -64,7 +64,7 @@ def build(classes: int, preprocess: Preprocess, dropout: float, weights: str) ->
     Random numbers come from torch's global generator. Raises TrainingError if the weights cannot be had or do not fit.
     """
     network = Classifier(classes, preprocess, dropout)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     if weights == "none":
         return network, StartWeights("none", "", "random weights")
     state, start = imagenet_weights() if weights == "imagenet" else file_weights(Path(weights))

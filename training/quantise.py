@@ -82,6 +82,7 @@ def _float_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def _nncf() -> Any:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a missing CUDA runtime is no fault
     import nncf
 
     nncf.set_log_level(logging.ERROR)

@@ -88,7 +88,7 @@ def describe_data(data: Path, rows: Iterable[Row]) -> dict[str, Any]:
     photos: dict[str, dict[str, int]] = {label: {} for label in sorted({row.label for row in rows})}
     for (label, side), count in sorted(Counter((row.label, row.split) for row in rows).items()):
         photos[label][side] = count
-    return {"path": str(data), "hash": hashlib.sha256("".join(lines).encode()).hexdigest(), "photos": photos}
+    return {"path": str(data.resolve()), "hash": hashlib.sha256("".join(lines).encode()).hexdigest(), "photos": photos}
 
 
 def versions() -> dict[str, str]:

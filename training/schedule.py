@@ -17,7 +17,7 @@ def anneal(start: float, end: float, position: float) -> float:
 
 
 def one_cycle_rate(position: float, peak: float) -> float:
-    """The learning rate at `position` (0 to 1) of training: up from peak / 25 over 30 %, then down to peak / 250,000."""
+    """The learning rate at `position` (0 to 1): from peak / 25 up over 30 %, then down to peak / 250,000."""
     if position < PCT_START:
         return anneal(peak / DIV, peak, position / PCT_START)
     return anneal(peak, peak / FINAL_DIV, (position - PCT_START) / (1 - PCT_START))

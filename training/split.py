@@ -143,7 +143,9 @@ def check_unchanged(rows: list[Row], found: list[Row], path: Path) -> None:
     new = sorted(here.keys() - kept.keys())
     missing = sorted(kept.keys() - here.keys())
     changed = sorted(file for file in kept.keys() & here.keys() if kept[file] != here[file])
-    differences = [f"{some(files)} {word}" for files, word in ((new, "new"), (missing, "missing"), (changed, "changed")) if files]
+    differences = [
+        f"{some(files)} {word}" for files, word in ((new, "new"), (missing, "missing"), (changed, "changed")) if files
+    ]
     if differences:
         raise TrainingError(
             f"The photos are no longer those of {path} ({'; '.join(differences)}): "
@@ -156,10 +158,14 @@ def check_classes(rows: list[Row], data: Path) -> None:
     classes = sorted({row.label for row in rows})
     if len(classes) < 2:
         what = f"only one class, {classes[0]!r}" if classes else "no folder with photos"
-        raise TrainingError(f"{data} holds {what}; put the photos of each class into a folder of its own, {data}/CLASS/.")
+        raise TrainingError(
+            f"{data} holds {what}; put the photos of each class into a folder of its own, {data}/CLASS/."
+        )
     for label in classes:
         if label.casefold() in RESERVED:
-            raise TrainingError(f"A class may not be called {label!r}, which is an answer of the service; rename the folder.")
+            raise TrainingError(
+                f"A class may not be called {label!r}, which is an answer of the service; rename the folder."
+            )
 
 
 def check_sides(rows: Iterable[Row]) -> None:

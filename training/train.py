@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="full: the head, then everything, with augmentation; fast: the head alone, in a minute (default: full)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    parser.add_argument("--seed", type=int, default=42, help="of the split (if none exists) and of training (default: 42)")
+    parser.add_argument(
+        "--seed", type=int, default=42, help="of the split (if none exists) and of training (default: 42)"
+    )
     parser.add_argument(
         "--epochs", type=positive, default=recipe.epochs, help=f"of the unfrozen phase (default: {recipe.epochs})"
     )
@@ -61,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
         with Progress(*columns, console=Console(stderr=True)) as progress:
             summary = train(job, progress)
     except KeyboardInterrupt:
-        print(f"Stopped; {args.out} is unfinished, and the same command starts it anew.", file=sys.stderr)
+        print(f"Stopped; {args.out} is unfinished, and the same command starts it anew.", file=sys.stderr)  # noqa: T201
         return 130
-    print(sentence(summary, args.out))
+    print(sentence(summary, args.out))  # noqa: T201
     return 0
 
 

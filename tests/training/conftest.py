@@ -14,7 +14,7 @@ Draw = Callable[..., Path]
 
 def picture(shape: str, seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
     """A photo-like picture: the same seed gives the same pixels."""
-    chance = random.Random(f"{shape} {seed}")  # noqa: S311 (no secret)
+    chance = random.Random(f"{shape} {seed}")
     image = Image.new("RGB", size, tuple(chance.randrange(60, 200) for _ in range(3)))
     pen = ImageDraw.Draw(image)
     for _ in range(60):

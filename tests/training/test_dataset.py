@@ -56,7 +56,7 @@ def test_no_corner_is_black() -> None:
     photo = torch.full((3, 256, 256), 200, dtype=torch.uint8)
     torch.manual_seed(0)
     strong = Augmentation(probability=1.0, lighting=0.0)
-    for _ in range(100):
+    for _ in range(40):
         assert augment(photo, strong, 224).min() >= 199
 
 
@@ -99,9 +99,7 @@ def test_broken_photos_are_named_and_left_out(draw) -> None:
 
 def test_views_are_model_input_bit_for_bit(draw) -> None:
     data: Path = draw(disc=1)
-    photos, _ = load(
-        data, [Row("disc/00.jpg", "disc", "", "")], ["disc"], PREPROCESS, wide=False, advance=lambda: None
-    )
+    photos, _ = load(data, [Row("disc/00.jpg", "disc", "", "")], ["disc"], PREPROCESS, wide=False, advance=lambda: None)
     photo = read_photo((data / "disc" / "00.jpg").read_bytes(), enough=2 * PREPROCESS.resize)
     assert np.array_equal(photos.views[0].permute(1, 2, 0).numpy(), model_input(photo, PREPROCESS))
     assert photos.wide == ()

@@ -49,7 +49,9 @@ def test_body_comes_from_the_file_and_the_head_is_new(tmp_path: Path) -> None:
     network, start = build(3, PREPROCESS, 0.5, str(tmp_path / "w.safetensors"))
     state = network.state_dict()
     assert state["fc.weight"].shape == (3, 512)
-    assert all(torch.equal(state[name], value.to(state[name].dtype)) for name, value in given.items() if "fc" not in name)
+    assert all(
+        torch.equal(state[name], value.to(state[name].dtype)) for name, value in given.items() if "fc" not in name
+    )
     assert state["conv1.weight"].dtype == torch.float32
     assert start.name == "w.safetensors"
     assert start.source == "file w.safetensors: for this test"
@@ -93,5 +95,5 @@ def test_without_a_network_imagenet_says_what_to_do(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setattr(urllib.request, "_opener", None)  # else urllib would keep the proxies it has seen
-    with pytest.raises(TrainingError, match="could not be downloaded.*--weights FILE"):
+    with pytest.raises(TrainingError, match=r"could not be downloaded.*--weights FILE"):
         built("imagenet")

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from training.schedule import group_rates, one_cycle_momentum, one_cycle_rate
@@ -20,7 +22,7 @@ def test_rate_rises_then_falls_without_a_jump() -> None:
     rates = [one_cycle_rate(step / 1000, 1.0) for step in range(1001)]
     assert rates[:301] == sorted(rates[:301])
     assert rates[300:] == sorted(rates[300:], reverse=True)
-    assert max(abs(after - before) for before, after in zip(rates, rates[1:], strict=False)) < 0.01
+    assert max(abs(after - before) for before, after in pairwise(rates)) < 0.01
 
 
 def test_group_rates_are_evenly_spaced_on_the_log_scale() -> None:

@@ -1,0 +1,590 @@
+"""The service as a process, over real sockets: how it starts, answers, refuses and stops."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import http.server
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.bundle import CARD, WEIGHTS, read_bundle
+from app.errors import CODES
+from tests import bundles
+from tests.drawings import bear, jpeg
+from tests.live import ROOT, Live, clean_env, free_port, live_service
+
+TEDDY = jpeg(bear("teddys", 0))
+LARGE = jpeg(bear("grizzly", 1).resize((3000, 2400)))
+CLASSES = {"black", "grizzly", "teddys"}
+BOUNDARY = "3d1f"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+MB = 1_000_000
+HANG_S = 25  # five times the clocks on heads and idle bodies
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Live]:
+    """A service that takes bodies up to 1 MB."""
+    with live_service("--max-upload-mb", "1") as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A service that is told everything by the environment."""
+    bundle = bundles.copy(tmp_path_factory.mktemp("models"))
+    bundles.change_card(bundle, lambda card: card.update(name="cubs"))
+    settings = {"MODEL": str(bundle), "THREADS": "3", "URL_HOSTS": "none", "BODY_TIMEOUT_S": "0.5"}
+    with live_service(env={"PORT": "1", **{f"TELLAPART_{name}": value for name, value in settings.items()}}) as live:
+        yield live
+
+
+def form(photo: bytes) -> bytes:
+    """A multipart body with one file."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    return head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def head(*headers: str, line: str = "POST /upload HTTP/1.1") -> bytes:
+    """A request's head; with a Host where none of the headers is one."""
+    host = [] if any(h.startswith("Host") for h in headers) else ["Host: test"]
+    return "\r\n".join([line, *host, *headers, "", ""]).encode()
+
+
+def upload_head(body: bytes, *headers: str) -> bytes:
+    return head(f"Content-Type: {FORM_TYPE}", f"Content-Length: {len(body)}", *headers)
+
+
+@contextmanager
+def connection(port: int, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    with socket.create_connection((host, port), timeout=HANG_S) as sock:
+        yield sock
+
+
+def read_response(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (lower case) and body of the next response."""
+    response = http.client.HTTPResponse(sock)
+    response.begin()
+    return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+
+
+def exchange(port: int, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send all pieces, whatever the other side says meanwhile; only then read its response."""
+    with connection(port) as sock:
+        for piece in pieces:
+            sock.sendall(piece)
+        return read_response(sock)
+
+
+def error(status: int, body: bytes) -> tuple[int, str]:
+    """Status and code of a refusal in the one error shape."""
+    content = json.loads(body)
+    assert content.keys() == {"error"}
+    assert content["error"].keys() == {"code", "message", "hint"}
+    assert CODES[content["error"]["code"]][0] == status
+    return status, content["error"]["code"]
+
+
+def post(live: Live, *photos: bytes, **options: Any) -> httpx2.Response:
+    files = [("file", (f"{number}.jpg", photo)) for number, photo in enumerate(photos)]
+    return httpx2.post(f"{live.url}/upload", files=files, timeout=HANG_S, trust_env=False, **options)
+
+
+def get(live: Live, path: str, **options: Any) -> httpx2.Response:
+    return httpx2.get(live.url + path, timeout=HANG_S, trust_env=False, **options)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is bound to happen soon."""
+    deadline = time.monotonic() + HANG_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def listens(port: int) -> bool:
+    try:
+        with connection(port):
+            return True
+    except ConnectionError:
+        return False
+
+
+# ── starting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_ready_line_says_what_is_served_and_where(service: Live) -> None:
+    lines = service.log.read_text().splitlines()
+    bundle = read_bundle(bundles.SHIPPED)
+    expected = f"tellapart serves bears {bundle.version} (black, grizzly, teddys) at {service.url}/"
+    assert [line for line in lines if line.startswith("tellapart")] == [expected] == lines[:1]
+
+
+def run_serve(*flags: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`python -m app serve` that is expected to end by itself."""
+    command = [sys.executable, "-m", "app", "serve", *flags]
+    environment = clean_env() | environ
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_S)
+
+
+def assert_ends(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """The process ended with this code and one sentence."""
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.endswith(".")
+    for word in words:
+        assert word in sentence
+
+
+def test_a_port_in_use_is_exit_code_2() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert_ends(run_serve("--port", port), 2, f"127.0.0.1:{port}", "in use")
+
+
+def test_an_address_that_is_not_ours_is_exit_code_2() -> None:
+    assert_ends(run_serve("--host", "192.0.2.1", "--port", str(free_port())), 2, "Cannot listen on 192.0.2.1:")
+
+
+BAD_SETTINGS: list[tuple[list[str], dict[str, str], list[str]]] = [
+    (["--port", "99999"], {}, ["--port", "'99999'", "a whole number from 1 to 65535"]),
+    ([], {"TELLAPART_MAX_UPLOAD_MB": "lots"}, ["TELLAPART_MAX_UPLOAD_MB", "'lots'", "a number from 0.001 to 1000"]),
+]
+
+
+@pytest.mark.parametrize(("flags", "environ", "words"), BAD_SETTINGS)
+def test_a_bad_setting_is_exit_code_2(flags: list[str], environ: dict[str, str], words: list[str]) -> None:
+    assert_ends(run_serve(*flags, **environ), 2, *words)
+
+
+def flipped(folder: Path) -> Path:
+    bundle = bundles.copy(folder)
+    data = bytearray((bundle / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (bundle / WEIGHTS).write_bytes(data)
+    return bundle
+
+
+def rubbish(folder: Path) -> Path:
+    (folder / CARD).write_bytes(b"\x00\xffnot a card\n\n")
+    return folder
+
+
+BROKEN_BUNDLES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda folder: folder / "nothing", "does not exist"),
+    "no bundle": (lambda folder: folder, "has no model.json"),
+    "rubbish": (rubbish, "model.json is not JSON"),
+    "a flipped bit": (flipped, "weights.safetensors was changed"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_BUNDLES)
+def test_a_missing_or_broken_bundle_is_exit_code_3(tmp_path: Path, name: str) -> None:
+    make, reason = BROKEN_BUNDLES[name]
+    assert_ends(run_serve("--port", str(free_port()), "--model", str(make(tmp_path))), 3, reason)
+
+
+# ── answering ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_probes_and_the_card(service: Live) -> None:
+    assert (get(service, "/livez").status_code, get(service, "/livez").json()) == (200, {"status": "alive"})
+    assert (get(service, "/readyz").status_code, get(service, "/readyz").json()) == (200, {"status": "ready"})
+    card = get(service, "/model").json()
+    assert set(card["classes"]) == CLASSES
+    assert card["version"] == read_bundle(bundles.SHIPPED).version
+    assert card["plan"]["threads"] >= 1
+
+
+def test_an_upload(service: Live) -> None:
+    answer = post(service, TEDDY).json()
+    assert {name for name, _ in answer["predictions"]} == CLASSES
+    assert sum(share for _, share in answer["predictions"]) == pytest.approx(1)
+    assert answer["verdict"] == answer["predictions"][0][0]
+
+
+def test_several_files_in_one_upload(service: Live) -> None:
+    response = post(service, TEDDY, b"no photo", TEDDY)
+    assert response.status_code == 200
+    first, second, third = response.json()["results"]
+    assert first == third == post(service, TEDDY).json()
+    assert second["error"]["code"] == "not_an_image"
+
+
+def test_a_connection_is_kept_for_the_next_request(service: Live) -> None:
+    body = form(TEDDY)
+    with connection(service.port) as sock:
+        for _ in range(3):
+            sock.sendall(upload_head(body) + body)
+            assert read_response(sock)[0] == 200
+
+
+def test_a_body_in_many_chunks(service: Live) -> None:
+    body = form(TEDDY)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[i : i + 700]), body[i : i + 700]) for i in range(0, len(body), 700))
+    status, _, answer = exchange(
+        service.port, head(f"Content-Type: {FORM_TYPE}", "Transfer-Encoding: chunked"), chunks, b"0\r\n\r\n"
+    )
+    assert status == 200
+    assert json.loads(answer) == post(service, TEDDY).json()
+
+
+# ── refusing: sizes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_body_over_the_limit_by_its_length(service: Live) -> None:
+    """The client sends all of it before it looks for an answer, and can still read one."""
+    body = form(bytes(30 * MB))
+    status, headers, answer = exchange(service.port, upload_head(body), body)
+    assert error(status, answer) == (413, "too_large")
+    assert headers["content-type"] == "application/json"
+    assert b"1 MB" in answer
+
+
+def test_a_body_over_the_limit_by_its_chunks(service: Live) -> None:
+    chunked = head(f"Content-Type: {FORM_TYPE}", "Transfer-Encoding: chunked")
+    start, chunk = form(b"")[:80], bytes(0x10000)
+    chunks = [b"%x\r\n%s\r\n" % (len(data), data) for data in [start, *[chunk] * 200]]
+    status, _, answer = exchange(service.port, chunked, *chunks, b"0\r\n\r\n")
+    assert error(status, answer) == (413, "too_large")
+
+
+def test_httpx2_reads_the_refusal_of_a_large_body(service: Live) -> None:
+    by_length = post(service, bytes(10 * MB))
+    assert error(by_length.status_code, by_length.content) == (413, "too_large")
+    pieces = (form(b"")[:80] + bytes(100_000) for _ in range(100))
+    headers = {"Content-Type": FORM_TYPE}
+    by_chunks = httpx2.post(f"{service.url}/upload", content=pieces, headers=headers, timeout=HANG_S, trust_env=False)
+    assert error(by_chunks.status_code, by_chunks.content) == (413, "too_large")
+
+
+def test_a_client_that_asks_first_sends_no_body(service: Live) -> None:
+    """Expect: 100-continue, as curl does with large files."""
+    with connection(service.port) as sock:
+        sock.sendall(upload_head(bytes(2 * MB), "Expect: 100-continue"))
+        status, _, answer = read_response(sock)
+    assert error(status, answer) == (413, "too_large")
+    body = form(TEDDY)
+    with connection(service.port) as sock:
+        sock.sendall(upload_head(body, "Expect: 100-continue"))
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n" or pytest.fail("no 100 Continue")
+        sock.sendall(body)
+        assert read_response(sock)[0] == 200
+
+
+def test_a_body_over_the_limit_is_refused_wherever_it_is_sent(service: Live) -> None:
+    body = form(bytes(5 * MB))
+    for line, refusal in (
+        ("POST /nothing HTTP/1.1", (404, "not_found")),
+        ("POST /model HTTP/1.1", (405, "method_not_allowed")),
+        ("GET /classify-url?url=http://127.0.0.1/ HTTP/1.1", (413, "too_large")),
+    ):
+        declared = head(f"Content-Length: {len(body)}", line=line)
+        status, _, answer = exchange(service.port, declared, body)
+        assert error(status, answer) == refusal
+
+
+def test_a_head_over_32_kb_is_refused(service: Live) -> None:
+    large = [f"X-{number}: {'x' * 1000}" for number in range(64)]
+    with connection(service.port) as sock:
+        try:
+            sock.sendall(head(*large, line="GET /livez HTTP/1.1"))
+            answer = sock.recv(1000)
+        except ConnectionError:  # closed on what was still on its way
+            answer = b""
+    assert answer == b"" or answer.split()[1] in (b"400", b"431")
+    assert exchange(service.port, head(*large[:24], line="GET /livez HTTP/1.1"))[0] == 200
+
+
+# ── refusing: requests that are none ──────────────────────────────────────────────────────────────────────────────────
+
+BODY = form(TEDDY)
+MALFORMED = {
+    "no Host": b"GET /livez HTTP/1.1\r\n\r\n",
+    "two Hosts": head("Host: one", "Host: two", line="GET /livez HTTP/1.1"),
+    "length and chunks": upload_head(BODY, "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+    "two lengths": upload_head(BODY, "Content-Length: 5") + BODY,
+    "a negative length": head(f"Content-Type: {FORM_TYPE}", "Content-Length: -5") + BODY,
+    "no length": head(f"Content-Type: {FORM_TYPE}", "Content-Length: many") + BODY,
+    "gzip chunks": head(f"Content-Type: {FORM_TYPE}", "Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n",
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n",
+    "a folded header": head("X-One: 1\r\n folded: 2\r\nX\x00: 3", line="GET /livez HTTP/1.1"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_request_is_400_and_the_connection_closed(service: Live, name: str) -> None:
+    with connection(service.port) as sock:
+        sock.sendall(MALFORMED[name])
+        status, headers, _ = read_response(sock)
+        assert status == 400
+        assert headers["connection"] == "close"
+        assert sock.recv(1) == b""
+
+
+# ── refusing: those who are slow or leave ─────────────────────────────────────────────────────────────────────────────
+
+
+def closed(sock: socket.socket) -> bool:
+    """Whether the other side closes without a word."""
+    try:
+        return sock.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def dripped_until_closed(sock: socket.socket) -> bool:
+    """Send a byte every 0.2 s; whether that ends some time."""
+    sock.settimeout(0.2)
+    for _ in range(HANG_S * 5):
+        try:
+            sock.sendall(b"x")
+            return sock.recv(1) == b""
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return True
+    return False
+
+
+def silent(port: int) -> bool:
+    with connection(port) as sock:
+        return closed(sock)
+
+
+def partial_head(port: int) -> bool:
+    with connection(port) as sock:
+        sock.sendall(head()[:-2])
+        return closed(sock)
+
+
+def dripped_head(port: int) -> bool:
+    with connection(port) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nX: ")
+        return dripped_until_closed(sock)
+
+
+def partial_head_after_an_answer(port: int) -> bool:
+    with connection(port) as sock:
+        sock.sendall(head(line="GET /livez HTTP/1.1") + head()[:-2])
+        assert read_response(sock)[0] == 200
+        return closed(sock)
+
+
+def stalled_body(port: int) -> bool:
+    with connection(port) as sock:
+        sock.sendall(upload_head(BODY) + BODY[:1000])
+        status, _, answer = read_response(sock)
+        return error(status, answer) == (408, "slow_body")
+
+
+def dripped_body_after_the_answer(port: int) -> bool:
+    """Nothing waits for the rest of it, so no clock on bodies runs."""
+    with connection(port) as sock:
+        sock.sendall(head("Content-Length: 1000", line="GET /livez HTTP/1.1"))
+        assert read_response(sock)[0] == 200
+        return dripped_until_closed(sock)
+
+
+SLOW = [silent, partial_head, dripped_head, partial_head_after_an_answer, stalled_body, dripped_body_after_the_answer]
+
+
+def test_slow_clients_lose_their_connection(service: Live) -> None:
+    """All at once, as each takes the five seconds of its clock; and meanwhile others are answered."""
+    with ThreadPoolExecutor(len(SLOW)) as pool:
+        outcomes = {slow.__name__: pool.submit(slow, service.port) for slow in SLOW}
+        assert post(service, TEDDY).status_code == 200
+        assert {name: outcome.result() for name, outcome in outcomes.items()} == dict.fromkeys(outcomes, True)
+
+
+def test_a_body_has_a_limit_in_all(configured: Live) -> None:
+    """A byte every 0.1 s never stalls, but takes too long."""
+    with connection(configured.port) as sock:
+        sock.sendall(upload_head(BODY))
+        stop = threading.Event()
+
+        def drip() -> None:
+            for byte in BODY:
+                if stop.wait(0.1):
+                    return
+                sock.sendall(bytes([byte]))
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        status, _, answer = read_response(sock)
+        stop.set()
+        dripping.join()
+        assert error(status, answer) == (408, "slow_body")
+
+
+def test_clients_that_leave_during_an_upload_do_no_harm(service: Live) -> None:
+    for sent in (0, 1, 500, len(BODY) - 1, len(BODY)):
+        for reset in (False, True):
+            with connection(service.port) as sock:
+                sock.sendall(upload_head(BODY) + BODY[:sent])
+                if reset:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert get(service, "/readyz").status_code == 200
+    assert post(service, TEDDY).status_code == 200
+
+
+def test_nothing_of_all_this_was_a_fault_of_ours(service: Live) -> None:
+    """The last test with this service: its log has no traceback."""
+    assert "Traceback" not in service.log.read_text()
+
+
+# ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_with_exit_code_0(number: int) -> None:
+    """And an upload that is half sent is still answered: the rest is sent when nobody new can connect any more."""
+    with live_service() as live, connection(live.port) as sock:
+        sock.sendall(upload_head(BODY) + BODY[:1000])
+        assert get(live, "/livez").status_code == 200
+        live.process.send_signal(number)
+        until(lambda: not listens(live.port))
+        sock.sendall(BODY[1000:])
+        status, _, answer = read_response(sock)
+        assert status == 200
+        assert {name for name, _ in json.loads(answer)["predictions"]} == CLASSES
+        assert live.process.wait(HANG_S) == 0
+        assert len(live.log.read_text().splitlines()) == 1
+
+
+def test_sigterm_under_load_loses_no_upload() -> None:
+    """/readyz says no at once, while the service listens on until load balancers have noticed."""
+    stop, outcomes = threading.Event(), []
+
+    def keep_uploading(live: Live) -> None:
+        with httpx2.Client(timeout=HANG_S, trust_env=False) as client:
+            while not stop.is_set():
+                outcomes.append(client.post(f"{live.url}/upload", files={"file": LARGE}).status_code)
+
+    with live_service() as live, ThreadPoolExecutor(8) as pool:
+        loops = [pool.submit(keep_uploading, live) for _ in range(8)]
+        try:
+            until(lambda: len(outcomes) >= 16)
+            before = len(outcomes)
+            live.process.send_signal(signal.SIGTERM)
+        finally:
+            stop.set()
+        until(lambda: get(live, "/readyz").status_code != 200)
+        response = get(live, "/readyz")
+        assert error(response.status_code, response.content) == (503, "draining")
+        assert int(response.headers["retry-after"]) >= 1
+        assert post(live, TEDDY).status_code == 200
+        for loop in loops:
+            loop.result()
+        assert len(outcomes) > before
+        assert set(outcomes) == {200}
+        assert live.process.wait(HANG_S) == 0
+        assert "Traceback" not in live.log.read_text()
+
+
+def test_draining_has_an_end() -> None:
+    with live_service("--drain-s", "0") as live, connection(live.port) as sock:
+        sock.sendall(upload_head(BODY) + BODY[:1000])
+        live.process.send_signal(signal.SIGTERM)
+        assert live.process.wait(HANG_S) == 0
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    with live_service("--drain-s", "300") as live, connection(live.port) as sock:
+        sock.sendall(upload_head(BODY) + BODY[:1000])
+        live.process.send_signal(signal.SIGTERM)
+        until(lambda: get(live, "/readyz").status_code == 503)
+        live.process.send_signal(signal.SIGTERM)
+        assert live.process.wait(HANG_S) == 0
+
+
+# ── settings at work ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_api_key_from_the_environment() -> None:
+    key = "s3cret-ключ"
+    basic = base64.b64encode(f"anyone:{key}".encode()).decode()
+    with live_service(env={"TELLAPART_API_KEY": key}) as live:
+        for path in ("/", "/livez", "/readyz", "/static/page.css"):
+            assert get(live, path).status_code == 200
+        for right in (f"Bearer {key}".encode(), f"Basic {basic}", f"bearer {key}".encode()):
+            assert post(live, TEDDY, headers={"Authorization": right}).status_code == 200
+            assert get(live, "/model", headers={"Authorization": right}).status_code == 200
+        for wrong in ({}, {"Authorization": "Bearer s3cret"}, {"Authorization": f"Basic {basic[:-8]}"}):
+            for response in (post(live, TEDDY, headers=wrong), get(live, "/model", headers=wrong)):
+                assert error(response.status_code, response.content) == (401, "unauthorized")
+                assert response.headers["www-authenticate"].startswith("Basic ")
+        body = form(bytes(10 * MB))
+        status, headers, answer = exchange(live.port, upload_head(body), body)
+        assert error(status, answer) == (401, "unauthorized")
+        assert headers["www-authenticate"].startswith("Basic ")
+        assert key not in Path(f"/proc/{live.process.pid}/cmdline").read_text()
+
+
+@contextmanager
+def origin(photo: bytes) -> Iterator[tuple[int, list[str]]]:
+    """A loopback server that serves a photo; its port, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(photo)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield server.server_port, asked
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_a_listed_loopback_host_serves_a_photo_and_no_other_does() -> None:
+    with origin(TEDDY) as (port, asked), origin(TEDDY) as (other_port, other_asked):
+        with live_service("--url-hosts", f"127.0.0.1:{port}") as live:
+            response = get(live, "/classify-url", params={"url": f"http://127.0.0.1:{port}/teddy.jpg"})
+            assert response.json() == post(live, TEDDY).json()
+            assert asked == ["/teddy.jpg"]
+            for blocked in (f"http://127.0.0.1:{other_port}/", f"http://localhost:{port}/", "http://127.0.0.1/"):
+                response = get(live, "/classify-url", params={"url": blocked})
+                assert error(response.status_code, response.content) == (400, "blocked_url")
+        assert other_asked == []
+
+
+def test_loopback_is_blocked_unless_listed(service: Live) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        canary.setblocking(False)
+        for url in (f"http://127.0.0.1:{canary.getsockname()[1]}/", service.url, "http://127.0.0.1/", "http://[::1]/"):
+            response = get(service, "/classify-url", params={"url": url})
+            assert error(response.status_code, response.content) == (400, "blocked_url")
+        with pytest.raises(BlockingIOError):
+            canary.accept()
+
+
+def test_variables_set_what_flags_do_not(configured: Live) -> None:
+    card = get(configured, "/model").json()
+    assert (card["name"], card["plan"]["threads"]) == ("cubs", 3)
+    response = get(configured, "/classify-url", params={"url": "http://127.0.0.1/"})
+    assert error(response.status_code, response.content) == (404, "url_route_off")
