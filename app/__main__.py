@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -18,6 +19,8 @@ WORKING = ("model", "engine", "threads", "max_pixels_mp")
 
 def main(arguments: list[str]) -> int:
     """Run one command; returns its exit code: 0 done, 1 some failed, 2 wrong use, 3 bundle refused, 130 stopped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.filterwarnings("ignore", module="PIL")  # what is odd about a stranger's photo is no operator's concern
     args = build_parser().parse_args(arguments)
@@ -55,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = add_command("check", help="check a bundle's files and replay its golden photos")
     check.set_defaults(run=run_check)
     check.add_argument("bundle", type=Path, metavar="BUNDLE")
-    settings_module.add_flags(check, ("engine", "threads"))
+    settings_module.add_flags(check, ("engine",))
     return parser
 
 

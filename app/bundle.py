@@ -62,9 +62,11 @@ def read_bundle(folder: Path) -> Bundle:
     card = _read_card(folder)
     try:
         bundle = _parse(folder, card)
+        _check_files(folder, card["files"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{folder / CARD} is not a complete bundle card: {type(error).__name__} {error}.") from error
-    _check_files(folder, card["files"])
+    except OSError as error:
+        raise BundleError(f"{error.filename or folder} cannot be read: {error.strerror}.") from error
     if bundle.version != content_version(card):
         raise BundleError(
             f"{folder / CARD} says version {bundle.version}, but its content makes {content_version(card)}: "
@@ -107,7 +109,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder} {what}: give the folder of a bundle, such as models/bears.") from None
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON: {error}.") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise BundleError(f"{path} is not a bundle of format {FORMAT}, the only one this version reads.")

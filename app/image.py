@@ -30,6 +30,7 @@ else:
 Image.MAX_IMAGE_PIXELS = None
 
 MAX_PIXELS = 50_000_000
+MAX_SIZE = 2048  # of the network's input, a side
 # jpegtran's progressive script has 10 scans, mozjpeg's at most 16; each one costs a pass over all coefficients.
 MAX_SCANS = 32
 
@@ -68,7 +69,12 @@ class Preprocess:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocess:
         """Read what dataclasses.asdict wrote as JSON. Raises TypeError or ValueError."""
-        return cls(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
+        found = cls(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
+        if not 1 <= found.size <= found.resize <= MAX_SIZE:
+            raise ValueError(f"size and resize must be from 1 to {MAX_SIZE}, resize no less than size")
+        if found.interpolation != "bilinear" or found.antialias is not True:
+            raise ValueError("only antialiased bilinear resampling is known")
+        return found
 
     def scale_and_shift(self) -> tuple[Floats, Floats]:
         """float32 [3] each: the normalisation written as pixel · scale - shift."""

@@ -22,7 +22,7 @@ from app.fetch import Fetcher, HostPolicy
 from app.routes import ROUTES
 from app.service import Service
 from app.settings import Settings
-from app.web import BodyLimits, KeyGuard, PageHeaders
+from app.web import HEADERS, BodyLimits, KeyGuard, PageHeaders
 
 # Told None when the bundle is at work, or what went wrong.
 Loaded = Callable[[BaseException | None], None]
@@ -108,4 +108,6 @@ async def on_client_gone(request: Request, error: Exception) -> Response:
 
 async def on_exception(request: Request, error: Exception) -> Response:
     """A fault of ours: the traceback goes to the log, not to the client."""
-    return respond.refusal_response(request.scope, Refusal("internal", "Something went wrong here."))
+    response = respond.refusal_response(request.scope, Refusal("internal", "Something went wrong here."))
+    response.headers.update(HEADERS)  # Starlette answers this one outside of all middleware
+    return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,11 @@ from torchvision.models import resnet34
 from app.bundle import CARD, WEIGHTS, Bundle, content_version, file_entry, float_weights
 from app.settings import ROOT
 
-SHIPPED = ROOT / "models" / "bears"
+SHIPPED = Path(os.environ.get("TELLAPART_MODEL") or ROOT / "models" / "bears")
 
 
 def resnet_state(bundle: Bundle) -> dict[str, torch.Tensor]:
-    """The bundle's weights as torchvision's ResNet34 has them, batch norm included: folded biases become batch norm's."""
+    """The bundle's weights in torchvision's ResNet34, batch norm included: it takes over the folded biases."""
     state = resnet34(num_classes=len(bundle.classes)).state_dict()
     for name, array in float_weights(bundle.weights()).items():
         norm = name.replace("downsample.0.bias", "downsample.1.bias").replace("conv1.bias", "bn1.bias")

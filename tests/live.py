@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 READY_S = 60  # a hang guard: a start takes about a second
 END_S = 30
+# Settings that `TELLAPART_… make test` hands on to the services under test; others would change what is tested.
+HONOURED = ("TELLAPART_MODEL", "TELLAPART_THREADS")
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,13 @@ def free_port() -> int:
 
 
 def clean_env() -> dict[str, str]:
-    """This process's environment without proxies and without settings of the service."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not (name.lower().endswith("_proxy") or name.startswith("TELLAPART_") or name == "PORT")
-    }
+    """This process's environment without proxies, and of the service's settings only those honoured."""
+
+    def kept(name: str) -> bool:
+        ours = name.startswith("TELLAPART_") or name == "PORT"
+        return name in HONOURED or not (ours or name.lower().endswith("_proxy"))
+
+    return {name: value for name, value in os.environ.items() if kept(name)}
 
 
 def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:

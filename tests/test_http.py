@@ -276,6 +276,7 @@ def test_a_fault_of_ours_says_nothing_about_itself(client: TestClient, monkeypat
     response = upload(client, TEDDY)
     assert error(response) == (500, "internal")
     assert "division" not in response.text
+    assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
 def test_cors_only_where_set() -> None:

@@ -19,12 +19,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header, UTF-8, newline-separated."""
+    """Write a CSV file with a header, UTF-8, newline-separated; file names that are not UTF-8 keep their bytes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def write_json(path: Path, value: Any) -> None:

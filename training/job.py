@@ -21,7 +21,7 @@ from training.dataset import Photos, load
 from training.errors import TrainingError
 from training.files import write_bytes, write_json
 from training.loop import Epoch, predict, train_head, train_unfrozen
-from training.model import Classifier, build
+from training.model import Classifier, StartWeights, build
 from training.recipe import Recipe
 from training.split import TRAIN, VALIDATION, Split, check_sides, prepare
 
@@ -41,7 +41,7 @@ class Job:
 
 
 def train(job: Job, progress: Progress) -> dict[str, Any]:
-    """Do the whole job, showing it on `progress`; returns what run.json holds. Raises TrainingError."""
+    """Do the whole job, showing it on `progress` (not yet started); returns what run.json holds. Raises TrainingError."""
     started, date = time.monotonic(), datetime.now(UTC)
     device = choose_device(job.device)
     torch.set_num_threads(usable_cores())
@@ -50,29 +50,22 @@ def train(job: Job, progress: Progress) -> dict[str, Any]:
     torch.manual_seed(job.seed)
     preprocess = Preprocess()
     network, start = build(len(split.classes), preprocess, job.recipe.dropout, job.weights)
-    training, validation = decode(job, split, preprocess, progress)
+    with progress:
+        training, validation = decode(job, split, preprocess, progress)
+        run_folder.clear(job.out)
+        write_bytes(job.out / run_folder.SPLIT, split.path.read_bytes())
+        history: list[Epoch] = []
+        for epoch in phases(job, network.to(device), training, validation, progress):
+            history.append(epoch)
+            run_folder.write_history(job.out, history)
 
-    run_folder.clear(job.out)
-    split_file = split.path.read_bytes()
-    write_bytes(job.out / run_folder.SPLIT, split_file)
-    history: list[Epoch] = []
-    for epoch in phases(job, network.to(device), training, validation, progress):
-        history.append(epoch)
-        run_folder.write_history(job.out, history)
     logits = predict(network, validation.views).cpu()
     metrics = run_folder.write_predictions(job.out, validation.rows, validation.labels, logits, split.classes)
     run_folder.write_checkpoint(job.out, network)
     summary = {
-        "format": 1,
-        "lane": job.lane,
-        "seed": job.seed,
-        "device": device.type,
-        "settings": asdict(job.recipe),
-        "classes": list(split.classes),
+        **describe(job, split, start),
         "preprocess": asdict(preprocess),
         "data": run_folder.describe_data(job.data, [*training.rows, *validation.rows]),
-        "split_sha256": hashlib.sha256(split_file).hexdigest(),
-        "weights": asdict(start),
         "versions": run_folder.versions(),
         "date": date.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
@@ -80,6 +73,20 @@ def train(job: Job, progress: Progress) -> dict[str, Any]:
     }
     write_json(job.out / run_folder.SUMMARY, summary)
     return summary
+
+
+def describe(job: Job, split: Split, start: StartWeights) -> dict[str, Any]:
+    """The part of run.json that is known before training."""
+    return {
+        "format": 1,
+        "lane": job.lane,
+        "seed": job.seed,
+        "device": choose_device(job.device).type,
+        "settings": asdict(job.recipe),
+        "classes": list(split.classes),
+        "split_sha256": hashlib.sha256((job.out / run_folder.SPLIT).read_bytes()).hexdigest(),
+        "weights": asdict(start),
+    }
 
 
 def choose_device(name: str) -> torch.device:
@@ -104,15 +111,19 @@ def decode(job: Job, split: Split, preprocess: Preprocess, progress: Progress) -
     for note in notes:
         progress.console.print(note, highlight=False, markup=False)
     training, validation = sides
-    check_sides([*training.rows, *validation.rows])
+    check_sides([*training.rows, *validation.rows], split.classes)
     return training, validation
 
 
 def phases(job: Job, network: Classifier, training: Photos, validation: Photos, progress: Progress) -> Iterator[Epoch]:
-    """The epochs of the lane, each shown as it ends."""
+    """The epochs of the lane, one by one as they end, with a bar for each phase."""
     views = 2 * len(training.labels) + len(validation.labels)
     task = progress.add_task("features", total=views)
     yield from train_head(network, training, validation, job.recipe, job.seed, partial(progress.advance, task))
     if job.lane == "full":
         task = progress.add_task("unfrozen", total=job.recipe.epochs * len(training.labels))
-        yield from train_unfrozen(network, training, validation, job.recipe, job.seed, partial(progress.advance, task))
+        for epoch in train_unfrozen(
+            network, training, validation, job.recipe, job.seed, partial(progress.advance, task)
+        ):
+            progress.update(task, description=f"unfrozen, validation error {epoch.valid_error:.1%}")
+            yield epoch

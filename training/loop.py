@@ -82,7 +82,7 @@ def train_unfrozen(
     """
     device, size = network.mean.device, training.views.shape[-1]
     truth = validation.labels.to(device)
-    rates = group_rates(recipe.body_rate, recipe.rate, 3)
+    rates = group_rates(recipe.rate * recipe.body_share, recipe.rate, 3)
     cycle = OneCycle(list(zip(network.layer_groups(), rates, strict=True)), recipe.weight_decay)
     steps = math.ceil(len(training.labels) / recipe.batch_size)
     for epoch in range(recipe.epochs):
@@ -132,7 +132,7 @@ class OneCycle:
         loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingError(f"The loss became {value}: the learning rate is too high; lower it with --lr.")
+            raise TrainingError(f"The loss became {value}: the learning rate is too high; lower --lr (or --head-lr).")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

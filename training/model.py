@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def imagenet_weights() -> tuple[dict[str, Tensor], StartWeights]:
     weights = ResNet34_Weights.IMAGENET1K_V1
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise TrainingError(
             f"torchvision's ImageNet weights could not be downloaded from {weights.url} ({error}); "
             "give a safetensors file with --weights FILE, or train from random weights with --weights none."

@@ -31,7 +31,9 @@ class Recipe:
     head_rate: float = 3e-3
     epochs: int = 12
     rate: float = 1e-3  # of the head, once everything is unfrozen
-    body_rate: float = 1e-4  # of the first layer group; the second lies between them
+    body_share: float = (
+        0.1  # of `rate`, for the first layer group; the second lies between; fastai v1's slice(lr / 10, lr)
+    )
     weight_decay: float = 1e-2  # not on norms and biases; fastai v1's default
     label_smoothing: float = 0.1
     augmentation: Augmentation = field(default_factory=Augmentation)

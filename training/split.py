@@ -62,7 +62,7 @@ def prepare(data: Path, work: Path, seed: int) -> Split:
     else:
         rows = choose(found, seed)
         write_rows(path, COLUMNS, ((row.file, row.label, row.split, row.sha256) for row in rows))
-    check_sides(rows)
+    check_sides(rows, {row.label for row in rows})
     return Split(tuple(rows), path, tuple(notes + leaks(rows)))
 
 
@@ -126,9 +126,9 @@ def choose(rows: Iterable[Row], seed: int) -> list[Row]:
 def read(path: Path) -> list[Row]:
     """The rows of a split file; raises TrainingError if it is none."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = [Row(line["file"], line["class"], line["split"], line["sha256"]) for line in csv.DictReader(file)]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+    except (KeyError, csv.Error) as error:
         raise TrainingError(f"{path} is not a split file ({', '.join(COLUMNS)}); delete it to split anew.") from error
     for row in rows:
         if row.split not in (TRAIN, VALIDATION):
@@ -168,10 +168,9 @@ def check_classes(rows: list[Row], data: Path) -> None:
             )
 
 
-def check_sides(rows: Iterable[Row]) -> None:
-    """Refuse a class with too few photos, or with none to train on."""
-    rows = list(rows)
-    for label in sorted({row.label for row in rows}):
+def check_sides(rows: list[Row], classes: Iterable[str]) -> None:
+    """Refuse a class with too few photos or with none to train on, and an empty validation side."""
+    for label in sorted(classes):
         contents = {row.sha256 for row in rows if row.label == label}
         if len(contents) < FEWEST:
             raise TrainingError(f"Class {label!r} has {len(contents)} different photos; at least {FEWEST} are needed.")

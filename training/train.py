@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=42, help="of the split (if none exists) and of training (default: 42)"
     )
-    parser.add_argument(
-        "--epochs", type=positive, default=recipe.epochs, help=f"of the unfrozen phase (default: {recipe.epochs})"
-    )
-    parser.add_argument(
-        "--head-epochs", type=positive, default=recipe.head_epochs, help=f"of the head (default: {recipe.head_epochs})"
-    )
+    for flag, kind, value, meaning in (
+        ("--head-epochs", int, recipe.head_epochs, "epochs of the head alone"),
+        ("--head-lr", float, recipe.head_rate, "peak learning rate of the head alone"),
+        ("--epochs", int, recipe.epochs, "epochs of the unfrozen phase (full lane)"),
+        ("--lr", float, recipe.rate, "peak learning rate of the unfrozen phase; early layers get a tenth"),
+    ):
+        parser.add_argument(flag, type=positive(kind), default=value, help=f"{meaning} (default: {value:g})")
     parser.add_argument("--work", metavar="DIR", type=Path, help="where split.csv is kept (default: DATA/_tellapart)")
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """A parser of numbers of `kind` above zero, for argparse."""
+
+    def number(text: str) -> float:  # argparse shows this name: "invalid number value: 'x'"
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        return value
+
     return number
 
 
@@ -55,13 +61,12 @@ def run(args: argparse.Namespace) -> int:
 
     from training.job import Job, train
 
-    recipe = Recipe(head_epochs=args.head_epochs, epochs=args.epochs)
+    recipe = Recipe(head_epochs=args.head_epochs, head_rate=args.head_lr, epochs=args.epochs, rate=args.lr)
     work = args.work or args.data / "_tellapart"
     job = Job(args.data, args.out, work, args.weights, args.lane, args.device, args.seed, recipe)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            summary = train(job, progress)
+        summary = train(job, Progress(*columns, console=Console(stderr=True)))
     except KeyboardInterrupt:
         print(f"Stopped; {args.out} is unfinished, and the same command starts it anew.", file=sys.stderr)  # noqa: T201
         return 130

@@ -97,10 +97,14 @@ def watch(page: Page, origin: str) -> list[str]:
         if not url.startswith((f"{origin}/", f"blob:{origin}/", "data:image/jpeg;")):
             problems.append(f"request to {url}")
 
+    def response(status: int, url: str) -> None:
+        if status >= 400 and "/static/" in url:
+            problems.append(f"{status} for {url}")
+
     page.on("console", lambda message: console(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda asked: request(asked.url))
-    page.on("response", lambda got: got.ok or "/static/" not in got.url or problems.append(f"{got.status} {got.url}"))
+    page.on("response", lambda got: response(got.status, got.url))
     return problems
 
 

@@ -91,6 +91,17 @@ def test_missing_file_names_the_choices(tmp_path: Path) -> None:
         built(tmp_path / "w.safetensors")
 
 
+def test_imagenet_weights_are_torchvisions_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.save(thousand(), cache / "resnet34-b627a593.pth")
+    network, start = build(3, PREPROCESS, 0.5, "imagenet")
+    assert torch.equal(network.conv1.weight, thousand()["conv1.weight"].float())
+    assert start.name == "imagenet"
+    assert "https://download.pytorch.org/models/resnet34-b627a593.pth" in start.source
+
+
 def test_without_a_network_imagenet_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there

@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -118,6 +119,12 @@ def test_classes_are_in_str_order_and_may_have_any_name(draw) -> None:
     data = draw(**{"ähre": 5, "b c": 5, "Zebra": 5, "ants": 5})
     assert split(data).classes == ("Zebra", "ants", "b c", "ähre")
     assert split(data).classes == ("Zebra", "ants", "b c", "ähre")  # and so read back
+
+
+def test_file_names_that_are_not_utf8_are_kept(draw) -> None:
+    data = draw(disc=5, square=5)
+    (data / "disc" / "00.jpg").rename(os.fsdecode(os.fsencode(data / "disc") + b"/caf\xe9.jpg"))
+    assert split(data).rows == split(data).rows
 
 
 def change(data: Path, what: str) -> None:

@@ -149,6 +149,15 @@ def test_broken_photos_are_named_and_left_out(draw, tmp_path: Path, capsys) -> N
     assert sum(photos["disc"].values()) == 6
 
 
+def test_a_class_of_broken_photos_alone_is_refused(draw, tmp_path: Path, capsys) -> None:
+    data = draw(disc=5, stripes=5)
+    for photo in (data / "disc").iterdir():
+        photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    assert train(data, tmp_path / "run") == 2
+    assert "Class 'disc' has 0 different photos" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_work_folder_instead_of_data(draw, tmp_path: Path) -> None:
     data = draw(disc=5, stripes=5)
     flags = ("--work", str(tmp_path / "work"), "--lane", "fast", "--head-epochs", "1")
@@ -170,14 +179,14 @@ def test_what_cannot_be_done_is_one_sentence(draw, tmp_path: Path, capsys, flags
         pytest.skip("there is a CUDA device")
     data = draw(disc=5, stripes=5)
     assert train(data, tmp_path / "run", *flags) == 2
-    err = capsys.readouterr().err.strip()
+    err = capsys.readouterr().err
     assert sentence in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
 def test_wrong_usage_exits_2(tmp_path: Path, capsys) -> None:
-    for flags in (["--epochs", "0"], ["--epochs", "x"], ["--lane", "slow"]):
+    for flags in (["--epochs", "0"], ["--epochs", "x"], ["--lr", "nan"], ["--lane", "slow"]):
         with pytest.raises(SystemExit) as ended:
             train(tmp_path, tmp_path / "run", *flags)
         assert ended.value.code == 2
