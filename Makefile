@@ -23,6 +23,7 @@ check: .venv-test/.installed
 
 bench: .venv-test/.installed
 	.venv-test/bin/python -m bench
+	.venv-test/bin/python -m bench.start
 
 # uv resolves in seconds and hard-links wheels from its cache; nothing but Python and make is needed beforehand.
 define venv

@@ -7,19 +7,12 @@ import asyncio
 import json
 import platform
 import statistics
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from PIL import Image
 
 from app.cpu import usable_cores
 from bench.load import Load, request, run
+from bench.service import resident_mb, service
 from tests.photos import encode, real_photos
 
 PLAIN_PORT, OURS_PORT = 8151, 8152
@@ -41,37 +34,6 @@ def photos() -> list[bytes]:
     return found
 
 
-@contextmanager
-def service(command: list[str], port: int) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
-    """A service as a process of its own, and the seconds it took to be ready."""
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command])
-    try:
-        while not ready(port):
-            if process.poll() is not None or time.perf_counter() - started > 60:
-                sys.exit(f"{command} did not start")
-            time.sleep(0.02)
-        yield process, time.perf_counter() - started
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def ready(port: int) -> bool:
-    """Whether the service on that port is ready."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def resident_mb(process: subprocess.Popen[bytes]) -> float:
-    """Resident memory in MB (VmRSS)."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1000
-
-
 def load(port: int, requests: list[bytes], clients: int, seconds: float) -> Load:
     """One bout of load."""
     return asyncio.run(run(port, requests, clients, seconds))
@@ -82,7 +44,7 @@ def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     requests = [request(photo) for photo in photos()]
     ours = service(["-m", "app", "serve", "--port", str(OURS_PORT)], OURS_PORT)
     plain = service(["-m", "bench.plain", str(PLAIN_PORT)], PLAIN_PORT)
-    with ours as (our_process, our_start), plain as (plain_process, plain_start):
+    with ours as (our_pid, our_start), plain as (plain_pid, plain_start):
         bouts: dict[tuple[str, int], list[Load]] = {}
         for port in (OURS_PORT, PLAIN_PORT):
             load(port, requests, 4, 2)  # warm-up
@@ -90,7 +52,7 @@ def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
             for clients in (1, 8):
                 for name, port in (("tellapart", OURS_PORT), ("plain", PLAIN_PORT)):
                     bouts.setdefault((name, clients), []).append(load(port, requests, clients, seconds))
-        memory = {"tellapart": resident_mb(our_process), "plain": resident_mb(plain_process)}
+        memory = {"tellapart": resident_mb(our_pid), "plain": resident_mb(plain_pid)}
     start = {"tellapart": our_start, "plain": plain_start}
     return {name: summary(name, bouts, start[name], memory[name]) for name in ("tellapart", "plain")}
 

@@ -1,6 +1,7 @@
 """A closed-loop load generator: `clients` connections, each sending the next photo once it has its answer.
 
-Requests are encoded beforehand and answers hardly parsed, so that it takes little of the CPU it shares with the service.
+Requests are encoded beforehand and answers hardly parsed, so that it takes little of the CPU that it shares with the
+service.
 """
 
 from __future__ import annotations

@@ -1,0 +1,64 @@
+"""How long a newcomer waits: `make serve` in a fresh clone, then again. Run: `python -m bench.start`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from app.settings import ROOT
+from bench.service import ready, resident_mb
+
+PORT = 8153
+
+
+def serve(folder: Path) -> tuple[float, float]:
+    """Seconds from typing `make serve` to ready, and the service's resident memory in MB."""
+    started = time.perf_counter()
+    environment = {**os.environ, "TELLAPART_PORT": str(PORT)}
+    make = subprocess.Popen(["make", "--silent", "serve"], cwd=folder, env=environment, start_new_session=True)
+    try:
+        while not ready(PORT):
+            if make.poll() is not None or time.perf_counter() - started > 300:
+                sys.exit("make serve did not start the service")
+            time.sleep(0.02)
+        seconds = time.perf_counter() - started
+        children = Path(f"/proc/{make.pid}/task/{make.pid}/children").read_text().split()
+        return seconds, resident_mb(int(children[0]))
+    finally:
+        os.killpg(make.pid, signal.SIGINT)
+        make.wait(30)
+
+
+def installed_mb(environment: Path) -> float:
+    """Size of an environment's files in MB, without uv and pip, which only install."""
+    packages = next(environment.glob("lib/python*/site-packages"))
+    helpers = [*packages.glob("uv*"), *packages.glob("pip*"), environment / "bin/uv", environment / "bin/uvx"]
+    return size_mb(environment) - sum(size_mb(path) for path in helpers)
+
+
+def size_mb(path: Path) -> float:
+    """Size of a file, or of all files below a folder, in MB."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.lstat().st_size for file in files if not file.is_dir()) / 1e6
+
+
+def main() -> None:
+    """Clone, start, start again."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "tellapart"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        fresh, _ = serve(folder)
+        again = [serve(folder) for _ in range(3)]
+        print(f"fresh clone to ready, installs included: {fresh:.1f} s")
+        print(f"again to ready: {sorted(seconds for seconds, _ in again)[1]:.2f} s (median of 3)")
+        print(f"resident memory when ready: {again[0][1]:.0f} MB")
+        print(f"installed environment: {installed_mb(folder / '.venv'):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
