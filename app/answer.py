@@ -9,6 +9,8 @@ import numpy as np
 
 UNSURE = "not sure"
 OUTSIDE = "none of these"
+# What a verdict may be beside a class; no class may bear these names.
+VERDICTS = (UNSURE, OUTSIDE)
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Predictions = list[tuple[str, float]]

@@ -15,12 +15,16 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from app.answer import OUTSIDE, UNSURE
+from app.answer import VERDICTS
 from app.errors import BundleError
 from app.image import Preprocess
 
 FORMAT = 1
 CARD, GRAPH, WEIGHTS = "model.json", "model.onnx", "weights.safetensors"
+
+# Fewer golden photos, or ones held less tightly, would let a changed bundle pass.
+FEWEST_GOLDEN = 6
+MOST_TOLERANCE = 0.01
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -118,16 +122,17 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
     classes = tuple(card["classes"])
-    if not all(isinstance(c, str) and c for c in classes) or len({*classes, UNSURE, OUTSIDE}) != len(classes) + 2:
-        raise ValueError(f"classes must be different names, none of them {UNSURE!r} or {OUTSIDE!r}")
+    if not all(isinstance(c, str) and c for c in classes) or len({*classes, *VERDICTS}) != len(classes) + 2:
+        raise ValueError(f"classes must be different names, none of them {' or '.join(VERDICTS)}")
     if len(classes) < 2:
         raise ValueError("at least two classes are needed")
     golden = tuple(
         GoldenPhoto(folder / photo["file"], tuple(float(photo["probabilities"][c]) for c in classes))
         for photo in card["golden"]["photos"]
     )
-    if not golden:
-        raise ValueError("at least one golden photo is needed")
+    tolerance = float(card["golden"]["tolerance"])
+    if len(golden) < FEWEST_GOLDEN or not 0 < tolerance <= MOST_TOLERANCE:
+        raise ValueError(f"{FEWEST_GOLDEN} golden photos are needed, and a tolerance of at most {MOST_TOLERANCE}")
     if any(photo["file"] not in card["files"] for photo in card["golden"]["photos"]):
         raise ValueError("a golden photo is not among its files")
     return Bundle(
@@ -139,7 +144,7 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         preprocess=Preprocess.from_json(card["preprocess"]),
         precision=str(card["precision"]),
         temperature=float(card.get("calibration", {}).get("temperature", 1.0)),
-        tolerance=float(card["golden"]["tolerance"]),
+        tolerance=tolerance,
         golden=golden,
     )
 
@@ -166,6 +171,8 @@ def _check_tensors(bundle: Bundle) -> None:
         weights = bundle.weights()
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path} is not a safetensors file: {error}.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path} holds tensors that no bundle has: {type(error).__name__} {error}.") from error
     shape = weights["fc.weight"].shape if "fc.weight" in weights else None
     if shape != (len(bundle.classes), 512):
         raise BundleError(f"{path}: fc.weight has shape {shape}, but {CARD} names {len(bundle.classes)} classes.")

@@ -34,8 +34,11 @@ def classify(paths: Sequence[Path], form: str, settings: Settings) -> int:
     """Classify files and print a table, JSON or CSV; 1 if any failed."""
     threads = settings.threads or usable_cores()
     classifier = load_classifier(settings.model, settings.engine, threads, int(settings.max_pixels_mp * 1e6))
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         rows = list(with_progress(pool.map(lambda path: classify_file(classifier, path), paths), len(paths)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # on Ctrl-C some are still in line
     printers = {"table": print_table, "json": print_json, "csv": print_csv}
     printers[form](rows, classifier.bundle.classes)
     return int(any("error" in row.result for row in rows))

@@ -78,7 +78,5 @@ def create_engine(name: str, bundle: Bundle, streams: int) -> Engine:
     try:
         from app.engine_torch import TorchEngine
     except ImportError as error:
-        raise SettingError(
-            f"The torch engine needs the train extra ({error}): pip install 'tellapart[train]'."
-        ) from error
+        raise SettingError(f"The torch engine needs the train extra of pyproject.toml: {error}.") from error
     return TorchEngine(bundle, streams)

@@ -11,6 +11,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from app.bundle import Bundle, float_weights
 from app.engine import Outputs
+from app.errors import BundleError
 from app.image import Pixels, Preprocess
 
 
@@ -50,8 +51,13 @@ class TorchEngine:
         self.streams = streams
         torch.set_num_threads(streams)
         self._network = Network(len(bundle.classes), bundle.preprocess)
-        tensors = {name: torch.from_numpy(array) for name, array in float_weights(bundle.weights()).items()}
-        self._network.load_state_dict(tensors)
+        try:
+            tensors = {name: torch.from_numpy(array) for name, array in float_weights(bundle.weights()).items()}
+            self._network.load_state_dict(tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise BundleError(
+                f"{bundle.folder} does not hold a ResNet34's tensors: {str(error).split()[-1]}."
+            ) from error
         self._network.eval()
 
     def infer(self, pixels: Pixels) -> Outputs:

@@ -7,6 +7,7 @@ flattened and converted after the one resample wherever that gives the same answ
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -68,8 +69,11 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocess:
-        """Read what dataclasses.asdict wrote as JSON. Raises TypeError or ValueError."""
-        found = cls(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
+        """Read what dataclasses.asdict wrote as JSON. Raises KeyError, TypeError or ValueError."""
+        mean, std = (tuple(float(number) for number in value[name]) for name in ("mean", "std"))
+        found = cls(**{**value, "mean": mean, "std": std})
+        if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+            raise ValueError("mean and std must be three numbers each, std above 0")
         if not 1 <= found.size <= found.resize <= MAX_SIZE:
             raise ValueError(f"size and resize must be from 1 to {MAX_SIZE}, resize no less than size")
         if found.interpolation != "bilinear" or found.antialias is not True:
@@ -94,6 +98,12 @@ class Photo:
     width: int
     height: int
     notes: tuple[dict[str, str], ...]
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height as the file stores it, before `shrink`."""
+        sides = (self.width, self.height)
+        return (sides[1], sides[0]) if self.orientation in SWAPS_SIDES else sides
 
 
 def sniff(data: bytes) -> str | None:
@@ -147,9 +157,7 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
 
 def model_input(photo: Photo, preprocess: Preprocess) -> Pixels:
     """The network's input: uint8 [size, size, 3], RGB, upright."""
-    width, height = photo.width, photo.height
-    if photo.orientation in SWAPS_SIDES:
-        width, height = height, width
+    width, height = photo.stored_size
     side = min(width, height) * preprocess.size / preprocess.resize
     left, top = (width - side) / 2, (height - side) / 2
     square = resample(photo, (left, top, left + side, top + side), (preprocess.size, preprocess.size))
@@ -161,9 +169,7 @@ def fit(photo: Photo, short: int, ratio: float = 2.0) -> Image.Image:
 
     Without metadata, so that it can be saved and shown.
     """
-    width, height = photo.width, photo.height
-    if photo.orientation in SWAPS_SIDES:
-        width, height = height, width
+    width, height = photo.stored_size
     longest = min(width, height) * ratio
     left, top = max(0.0, (width - longest) / 2), max(0.0, (height - longest) / 2)
     scale = short / min(width, height)
@@ -243,8 +249,8 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-# Within entropy-coded data FF is followed by 00 or a restart marker; anything else starts the next segment.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+# FF begins a segment unless 00 (a plain FF byte), 01 or D0 to D8 (markers without a segment) follow.
+_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
 
 def _check_scans(data: bytes) -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import Any
 
 import h11
 import uvicorn
@@ -90,7 +89,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+                timeout_graceful_shutdown=max(1, round(settings.drain_s - LISTEN_ON_S)),
             )
         )
 
@@ -103,7 +102,9 @@ class Server(uvicorn.Server):
         if self._signals > 1:
             self.force_exit = self.should_exit = True
         elif sig == signal.SIGTERM:
-            self.app.state.service.draining = True
+            service = getattr(self.app.state, "service", None)  # none yet, if the signal comes this early
+            if service is not None:
+                service.draining = True
             self._loop.call_soon_threadsafe(self._loop.call_later, LISTEN_ON_S, self._leave)
         else:
             self.should_exit = True
@@ -137,14 +138,20 @@ def serve(settings: Settings) -> None:
 def listen(settings: Settings) -> socket.socket:
     """A bound socket, before the bundle is loaded: a port in use should be known at once. Raises SettingError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    both = settings.host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except OSError as error:
-        reasons: dict[Any, str] = {
+        address = (settings.host, settings.port)
+        listening = socket.create_server(address, family=family, backlog=2048, dualstack_ipv6=both)
+        # Connections inherit it. asyncio would set it itself, were the socket made with an explicit protocol; without
+        # it an answer's second packet waits 40 ms for the client's delayed acknowledgement.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except (OSError, TypeError, UnicodeError) as error:  # the latter two: a host with a NUL, or a label too long
+        reasons = {
             errno.EADDRINUSE: "the port is in use: stop the other program, or choose another --port",
             errno.EACCES: "that port needs more rights: choose a --port from 1024",
         }
-        reason = reasons.get(error.errno, error.strerror or str(error))
+        reason = reasons.get(getattr(error, "errno", None) or 0) or getattr(error, "strerror", None) or str(error)
         raise SettingError(f"Cannot listen on {_authority(settings)}: {reason}.") from error
 
 

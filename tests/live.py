@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,17 @@ def live_service(*flags: str, env: Mapping[str, str] | None = None) -> Iterator[
     """Start `python -m app serve` on a free port of 127.0.0.1 with these flags and variables; end it afterwards."""
     port = free_port()
     command = [sys.executable, "-m", "app", "serve", "--port", str(port), *flags]
+    with started(command, port, cwd=ROOT, env=clean_env() | dict(env or {})) as live:
+        yield live
+
+
+@contextmanager
+def started(command: Sequence[str], port: int, *, cwd: Path, env: Mapping[str, str]) -> Iterator[Live]:
+    """Run a command that serves on `port`, wait until it is ready, and end it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=ROOT, env=clean_env() | dict(env or {}), stdout=out, stderr=out)
+            process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out, stderr=out)
         with process:
             try:
                 wait_until_ready(process, port, log)

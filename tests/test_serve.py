@@ -30,6 +30,7 @@ from tests.live import ROOT, Live, clean_env, free_port, live_service
 
 TEDDY = jpeg(bear("teddys", 0))
 LARGE = jpeg(bear("grizzly", 1).resize((3000, 2400)))
+BEARS = ROOT / "models" / "bears"
 CLASSES = {"black", "grizzly", "teddys"}
 BOUNDARY = "3d1f"
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -130,7 +131,7 @@ def listens(port: int) -> bool:
 
 def test_the_ready_line_says_what_is_served_and_where(service: Live) -> None:
     lines = service.log.read_text().splitlines()
-    bundle = read_bundle(bundles.SHIPPED)
+    bundle = read_bundle(BEARS)
     expected = f"tellapart serves bears {bundle.version} (black, grizzly, teddys) at {service.url}/"
     assert [line for line in lines if line.startswith("tellapart")] == [expected] == lines[:1]
 
@@ -207,7 +208,7 @@ def test_probes_and_the_card(service: Live) -> None:
     assert (get(service, "/readyz").status_code, get(service, "/readyz").json()) == (200, {"status": "ready"})
     card = get(service, "/model").json()
     assert set(card["classes"]) == CLASSES
-    assert card["version"] == read_bundle(bundles.SHIPPED).version
+    assert card["version"] == read_bundle(BEARS).version
     assert card["plan"]["threads"] >= 1
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from app.answer import Floats
 from app.bundle import FORMAT, GRAPH, WEIGHTS, Bundle, content_version, file_entry
-from training.metrics import wilson
+from training.metrics import error_rate
 from training.run_folder import Run
 
-LIBRARIES = ("torch", "torchvision", "onnx", "nncf", "openvino", "pillow", "numpy")
+# What export itself used; those of the training are in its run.json.
+LIBRARIES = ("onnx", "nncf", "openvino", "numpy")
 FROM_RUN = ("lane", "seed", "settings", "split_sha256", "weights", "date")
 
 
@@ -37,18 +38,20 @@ def describe(bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str
             **{key: run.summary[key] for key in FROM_RUN},
             # not where they lay: a bundle travels, and a path says who trained it
             "data": {key: run.summary["data"][key] for key in ("hash", "photos")},
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": {**run.summary["versions"], **{name: version(name) for name in LIBRARIES}},
         },
     }
     made["version"] = content_version(made)
     return made
 
 
-def error_rate(rows: Floats, labels: np.ndarray[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
+def errors_per_class(rows: Floats, labels: np.ndarray[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Errors of the first class over photos [V, C], in all and per class, with the 95 % Wilson interval."""
     wrong = rows.argmax(axis=1) != labels
-    per_class = {name: _rate(wrong[labels == index]) for index, name in enumerate(classes) if (labels == index).any()}
-    return {**_rate(wrong), "per_class": per_class}
+    per_class = {
+        name: error_rate(wrong[labels == index]) for index, name in enumerate(classes) if (labels == index).any()
+    }
+    return {**error_rate(wrong), "per_class": per_class}
 
 
 def in_words(rate: dict[str, Any]) -> str:
@@ -58,9 +61,3 @@ def in_words(rate: dict[str, Any]) -> str:
         f"{rate['errors']} of {rate['photos']} validation photos wrong "
         f"({100 * rate['error_rate']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"
     )
-
-
-def _rate(wrong: np.ndarray[Any, Any]) -> dict[str, Any]:
-    errors, photos = int(wrong.sum()), len(wrong)
-    low, high = wilson(errors, photos)
-    return {"photos": photos, "errors": errors, "error_rate": errors / photos, "wilson95": [low, high]}

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from app.errors import Refusal
-from app.image import SWAPS_SIDES, Photo, Preprocess, model_input, read_photo, resample
+from app.image import Photo, Preprocess, model_input, read_photo, resample
 from training.recipe import Augmentation
 from training.split import Row
 
@@ -80,9 +80,7 @@ def wide_view(photo: Photo, short: int, ratio: int = 2) -> Tensor:
     uint8 [3, H, W], both sides even and scaled alike, so that the centre crop falls on model_input's own pixels: half
     a pixel beside them (as `fit` may lie) makes a mean difference of 5 of 255, and 11 where the detail is fine.
     """
-    width, height = photo.width, photo.height
-    if photo.orientation in SWAPS_SIDES:
-        width, height = height, width
+    width, height = photo.stored_size
     narrow = min(width, height)
     columns, lines = (min(side * short // narrow, ratio * short) // 2 * 2 for side in (width, height))
     left = max(0.0, (width - columns * narrow / short) / 2)

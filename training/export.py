@@ -6,6 +6,7 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from training.views import ask, photo_views
 
 CALIBRATION_PHOTOS = 100
 FEWEST_VIEWS = 4  # of a photo: as served, mirrored, two crops
+GOLDEN_POOL = 300  # photos that golden ones are chosen from
 # In probability, between the f32 graph and the checkpoint it was made from: both compute in float32.
 F32_TOLERANCE = 1e-4
 
@@ -88,6 +90,7 @@ class Export:
 
     def run(self, pool: Path | None, precision: str, about: str) -> dict[str, Any]:
         """Write the bundle; returns its card. Raises TrainingError or BundleError."""
+        check_free(self.out)
         checkpoint = load_file(self.finished.folder / CHECKPOINT)
         f32 = graph.to_onnx(
             graph.fold(checkpoint, len(self.finished.classes), self.finished.preprocess), self.finished.preprocess
@@ -122,7 +125,7 @@ class Export:
         network.eval()
         advance = self.report("graph against checkpoint", len(self.validation))
         views = [pixels for _, pixels in self.validation]
-        (found,) = ask([engine], views, advance)
+        (found,) = ask([engine], [partial(iter, [view]) for view in views], advance)
         with torch.inference_mode():
             expected = np.stack([probabilities(network(_channels_first(view)).numpy()[0]) for view in views])
         difference = float(np.abs(found - expected).max())
@@ -161,17 +164,17 @@ class Export:
         used = set(self._calibration())
         files = [path for row in self.finished.rows if (path := self.finished.data / row.file) not in used]
         count = max(FEWEST_VIEWS, -(-MIN_VIEWS // len(files)))
-        advance = self.report(f"{name} against f32", count * len(files))
-        views = (view for path in files for view in photo_views(path, self.finished.preprocess, count))
-        return gate(*ask([reference, engine], views, advance))
+        advance = self.report(f"{name} against f32", len(files))
+        photos = [partial(photo_views, path, self.finished.preprocess, count) for path in files]
+        return gate(*ask([reference, engine], photos, advance))
 
     def _measure(self, reference: OpenVinoEngine, engine: OpenVinoEngine) -> dict[str, Any]:
         """Errors of both precisions on the validation photos."""
         advance = self.report("validation photos", len(self.validation))
         labels = np.array([self.finished.classes.index(row.label) for row, _ in self.validation])
-        rows = ask([reference, engine], [pixels for _, pixels in self.validation], advance)
+        rows = ask([reference, engine], [partial(iter, [pixels]) for _, pixels in self.validation], advance)
         named: dict[str, Floats] = {"f32": rows[0]} if engine is reference else {"f32": rows[0], "int8": rows[1]}
-        return {name: card.error_rate(found, labels, self.finished.classes) for name, found in named.items()}
+        return {name: card.errors_per_class(found, labels, self.finished.classes) for name, found in named.items()}
 
     def _bundle(self, folder: Path, precision: str) -> Bundle:
         """The bundle as it stands before it has a card or golden photos."""
@@ -182,9 +185,10 @@ class Export:
         )  # fmt: skip
 
     def _pool(self, folder: Path | None) -> tuple[list[Path], bool]:
-        """The files that golden photos are chosen from, and whether to shrink them."""
+        """The files that golden photos are chosen from, validation photos first, and whether to shrink them."""
         if folder is None:
-            return [self.finished.data / row.file for row, _ in self.validation], True
+            rows = [*self.finished.side(VALIDATION), *self.finished.side(TRAIN)]
+            return [self.finished.data / row.file for row in rows[:GOLDEN_POOL]], True
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
         if not files:
             raise TrainingError(f"--golden {folder} holds no photos.")
@@ -196,9 +200,13 @@ def _channels_first(view: Pixels) -> Tensor:
 
 
 def _replace(made: Path, out: Path) -> None:
-    """Put `made` where `out` was; a folder there that is no bundle is not touched."""
+    """Put `made` where `out` was."""
     if out.exists():
-        if not (out / CARD).is_file() and any(out.iterdir()):
-            raise TrainingError(f"{out} exists and is no bundle; give another --out.")
         shutil.rmtree(out)
     made.rename(out)
+
+
+def check_free(out: Path) -> None:
+    """Refuse to replace anything but a bundle or an empty folder."""
+    if out.exists() and not (out / CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise TrainingError(f"{out} exists and is no bundle; give another --out.")

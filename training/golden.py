@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from app.bundle import FEWEST_GOLDEN
 from app.classifier import Classifier
 from app.errors import Refusal
 from app.image import Photo, fit, read_photo
 from training.errors import TrainingError
 
 TOLERANCE = 1e-3
-FEWEST, MOST = 6, 12
+MOST = 12
 SHORT_SIDE = 256
 # A photo that is 100 % one class would not notice a small change of the preprocessing; half sure notices most.
 MOST_TELLING = 0.5
@@ -40,8 +41,11 @@ class Candidate:
 
 
 def choose(classifier: Classifier, files: Sequence[Path], shrink: bool) -> list[Candidate]:
-    """The 6 to 12 most telling of `files`, at least one led by each class by ≥ 4 × tolerance (so that no two classes
-    can be swapped unseen). `shrink` re-encodes them small. Raises TrainingError if some class leads in none."""
+    """The 6 to 12 most telling of `files` (more if there are more classes).
+
+    Each class leads by ≥ 4 × tolerance in one of them, so that no two can be swapped unseen. `shrink` re-encodes them
+    small. Raises TrainingError if some class leads in none, or if there are too few.
+    """
     candidates = list(_candidates(classifier, files, shrink))
     clear = [c for c in candidates if c.lead >= 4 * TOLERANCE]
     telling = sorted(clear, key=lambda c: abs(c.lead - MOST_TELLING))
@@ -53,8 +57,11 @@ def choose(classifier: Classifier, files: Sequence[Path], shrink: bool) -> list[
             raise TrainingError(f"No golden photo is led by {name!r}; give more photos of it with --golden FOLDER.")
         chosen.append(led[0])
     rest = [c for c in telling if all(c is not other for other in chosen)]
-    wanted = max(FEWEST, min(MOST, 2 * len(classes)))
-    return chosen + rest[: max(0, wanted - len(chosen))]
+    wanted = max(FEWEST_GOLDEN, min(MOST, 2 * len(classes)))
+    chosen += rest[: max(0, wanted - len(chosen))]
+    if len(chosen) < FEWEST_GOLDEN:
+        raise TrainingError(f"Only {len(chosen)} photos can be golden; {FEWEST_GOLDEN} are needed: --golden FOLDER.")
+    return chosen
 
 
 def _candidates(classifier: Classifier, files: Sequence[Path], shrink: bool) -> Iterator[Candidate]:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import StringStringEntryProto, TensorProto, numpy_helper
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -73,7 +73,7 @@ def write(model: onnx.ModelProto, folder: Path) -> None:
     _name_tensors(model.graph)
     large = {tensor.name: tensor for tensor in model.graph.initializer if _is_weight(tensor.name)}
     arrays = {name: np.ascontiguousarray(_stored(name, numpy_helper.to_array(t))) for name, t in large.items()}
-    save_file(arrays, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(save(arrays))  # save_file would make it unreadable for the container's user
     offsets = _offsets(folder / WEIGHTS)
     for name, tensor in large.items():
         _point(tensor, *offsets[name])

@@ -41,7 +41,7 @@ class Job:
 
 
 def train(job: Job, progress: Progress) -> dict[str, Any]:
-    """Do the whole job, showing it on `progress`, which it starts; returns what run.json holds. Raises TrainingError."""
+    """Do the whole job, showing it on `progress`, which it starts; returns run.json. Raises TrainingError."""
     started, date = time.monotonic(), datetime.now(UTC)
     device = choose_device(job.device)
     torch.set_num_threads(usable_cores())

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
+
+
+def error_rate(wrong: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Photos, errors, error rate and its 95 % Wilson interval, from a boolean per photo."""
+    errors, photos = int(wrong.sum()), len(wrong)
+    return {"photos": photos, "errors": errors, "error_rate": errors / photos, "wilson95": list(wilson(errors, photos))}
 
 
 def wilson(events: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

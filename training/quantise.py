@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from app.image import Pixels
 
 # nncf asks openvino's telemetry for an upload of its usage; both take their stub when it cannot be imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+# nncf imports ONNX Runtime, which from 1.29 on files events under HOME and uploads them to Microsoft (its #27379).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 MIN_VIEWS = 1000
 CLEAR_LEAD = 0.1

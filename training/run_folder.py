@@ -24,7 +24,7 @@ from app.image import Preprocess
 from training.errors import TrainingError
 from training.files import write_bytes, write_rows
 from training.loop import Epoch
-from training.metrics import wilson
+from training.metrics import error_rate
 from training.split import Row, read
 
 SUMMARY, CHECKPOINT, HISTORY, PREDICTIONS = "run.json", "checkpoint.safetensors", "history.csv", "validation.csv"
@@ -66,14 +66,7 @@ def write_predictions(
         for row, best, each in zip(rows, predicted.tolist(), probabilities.tolist(), strict=True)
     ]
     write_rows(folder / PREDICTIONS, ("file", "class", "predicted", *(f"p_{name}" for name in classes)), lines)
-    errors = int((predicted != labels).sum())
-    low, high = wilson(errors, len(rows))
-    return {
-        "photos": len(rows),
-        "errors": errors,
-        "error_rate": round(errors / len(rows), 6),
-        "wilson95": [round(low, 6), round(high, 6)],
-    }
+    return error_rate((predicted != labels).numpy())
 
 
 def write_checkpoint(folder: Path, network: nn.Module) -> None:
@@ -136,4 +129,7 @@ def read_run(folder: Path, data: Path | None = None) -> Run:
     missing = [row.file for row in rows if not (data / row.file).is_file()]
     if missing:
         raise TrainingError(f"{len(missing)} of the run's photos, {missing[0]} first, are not in {data}: give --data.")
+    changed = [row.file for row in rows if hashlib.sha256((data / row.file).read_bytes()).hexdigest() != row.sha256]
+    if changed:
+        raise TrainingError(f"{len(changed)} of the run's photos, {changed[0]} first, were changed: restore them.")
     return Run(folder, summary, data, tuple(rows))

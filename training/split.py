@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.answer import VERDICTS
 from app.image import sniff
 from training.errors import TrainingError
 from training.files import write_rows
@@ -16,7 +17,6 @@ TRAIN, VALIDATION = "train", "validation"
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
 VALIDATION_SHARE = 0.2
 FEWEST = 5  # different photos per class: four to learn from and one to be asked about
-RESERVED = ("not sure", "none of these")  # verdicts of the service
 COLUMNS = ("file", "class", "split", "sha256")
 
 
@@ -56,13 +56,12 @@ def prepare(data: Path, work: Path, seed: int) -> Split:
     found, notes = scan(data)
     check_classes(found, data)
     path = work / "split.csv"
-    if path.exists():
-        rows = read(path)
-        check_unchanged(rows, found, path)
-    else:
-        rows = choose(found, seed)
-        write_rows(path, COLUMNS, ((row.file, row.label, row.split, row.sha256) for row in rows))
+    kept = path.exists()
+    rows = read(path) if kept else choose(found, seed)
+    check_unchanged(rows, found, path)
     check_sides(rows, {row.label for row in rows})
+    if not kept:
+        write_rows(path, COLUMNS, ((row.file, row.label, row.split, row.sha256) for row in rows))
     return Split(tuple(rows), path, tuple(notes + leaks(rows)))
 
 
@@ -162,7 +161,7 @@ def check_classes(rows: list[Row], data: Path) -> None:
             f"{data} holds {what}; put the photos of each class into a folder of its own, {data}/CLASS/."
         )
     for label in classes:
-        if label.casefold() in RESERVED:
+        if label.casefold() in VERDICTS:
             raise TrainingError(
                 f"A class may not be called {label!r}, which is an answer of the service; rename the folder."
             )

@@ -13,6 +13,9 @@ from app.engine import Engine
 from app.errors import Refusal
 from app.image import Pixels, Preprocess, fit, model_input, read_photo
 
+# What makes the views of one photo, when its turn comes.
+Views = Callable[[], Iterable[Pixels]]
+
 
 def photo_views(path: Path, preprocess: Preprocess, count: int) -> Iterator[Pixels]:
     """`count` views of one photo, uint8 [size, size, 3]: as served, mirrored, then random crops, every other mirrored.
@@ -35,14 +38,18 @@ def _random_crop(whole: Pixels, size: int, random: np.random.Generator) -> Pixel
     return np.ascontiguousarray(whole[top : top + size, left : left + size])
 
 
-def ask(engines: Sequence[Engine], views: Iterable[Pixels], advance: Callable[[], None]) -> list[Floats]:
-    """Probabilities [V, C] of each engine on the same V views; as many at once as the first engine has streams."""
+def ask(engines: Sequence[Engine], photos: Sequence[Views], advance: Callable[[], None]) -> list[Floats]:
+    """Probabilities [V, C] of each engine on all V views of `photos`, in order.
 
-    def one(view: Pixels) -> list[Floats]:
-        rows = [probabilities(engine.infer(view[None]).logits[0]) for engine in engines]
+    As many photos at once as the first engine has streams; each is decoded only when its turn comes. `advance` is
+    called after each photo.
+    """
+
+    def one(photo: Views) -> list[list[Floats]]:
+        rows = [[probabilities(engine.infer(view[None]).logits[0]) for engine in engines] for view in photo()]
         advance()
         return rows
 
     with ThreadPoolExecutor(engines[0].streams) as pool:
-        answered = list(pool.map(one, views))
+        answered = [row for rows in pool.map(one, photos) for row in rows]
     return [np.stack(rows) for rows in zip(*answered, strict=True)]

@@ -71,6 +71,7 @@ def test_the_folder_holds_what_the_card_lists_and_nothing_else(bundle: Path) -> 
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert files == {"model.json", *read_bundle(bundle).card["files"]}
     assert (bundle / "weights.safetensors").stat().st_size < 22e6
+    assert {(bundle / name).stat().st_mode for name in files} == {(bundle / "model.json").stat().st_mode}
     assert (bundle / "model.onnx").stat().st_size < 200e3
 
 

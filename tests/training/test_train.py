@@ -139,11 +139,13 @@ def test_a_finished_run_and_foreign_files_are_never_overwritten(draw, tmp_path: 
     assert "already holds a finished run" in capsys.readouterr().err
 
 
-def test_broken_photos_are_named_and_left_out(draw, tmp_path: Path, capsys) -> None:
+def test_broken_photos_are_left_out_and_data_may_be_read_only(draw, tmp_path: Path, capsys) -> None:
     data, out = draw(disc=7, stripes=7), tmp_path / "run"
     photo = data / "disc" / "03.jpg"
     photo.write_bytes(photo.read_bytes()[:500])
-    assert train(data, out, "--lane", "fast", "--head-epochs", "1") == 0
+    assert train(data, out, "--lane", "fast", "--head-epochs", "1", "--work", str(tmp_path / "work")) == 0
+    assert (tmp_path / "work" / "split.csv").exists()
+    assert not (data / "_tellapart").exists()
     assert "disc/03.jpg left out" in capsys.readouterr().err
     photos = json.loads((out / "run.json").read_text())["data"]["photos"]
     assert sum(photos["disc"].values()) == 6
@@ -156,14 +158,6 @@ def test_a_class_of_broken_photos_alone_is_refused(draw, tmp_path: Path, capsys)
     assert train(data, tmp_path / "run") == 2
     assert "Class 'disc' has 0 different photos" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_work_folder_instead_of_data(draw, tmp_path: Path) -> None:
-    data = draw(disc=5, stripes=5)
-    flags = ("--work", str(tmp_path / "work"), "--lane", "fast", "--head-epochs", "1")
-    assert train(data, tmp_path / "run", *flags) == 0
-    assert (tmp_path / "work" / "split.csv").exists()
-    assert not (data / "_tellapart").exists()
 
 
 @pytest.mark.parametrize(

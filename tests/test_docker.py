@@ -1,0 +1,220 @@
+"""The image without an engine: what its Dockerfile says is run as processes, in a folder laid out as the image."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.drawings import bear, jpeg
+from tests.live import ROOT, Live, free_port, live_service, started
+
+HANG_S = 60
+OTHER = "127.0.0.2"  # loopback too, but only a server that listens on all addresses can be reached there
+
+
+@dataclass
+class Stage:
+    """One FROM of a Dockerfile and its instructions, ARGs filled in."""
+
+    base: str
+    instructions: list[tuple[str, str]] = field(default_factory=list)
+
+    def all(self, name: str) -> list[str]:
+        return [rest for word, rest in self.instructions if word == name]
+
+    def last(self, name: str) -> str:
+        return self.all(name)[-1]
+
+    @property
+    def env(self) -> dict[str, str]:
+        pairs = [pair.partition("=") for line in self.all("ENV") for pair in shlex.split(line)]
+        return {name: value for name, _, value in pairs}
+
+
+def read_dockerfile(text: str) -> list[Stage]:
+    """The stages of a Dockerfile; of ${NAME}, only those that an ARG with a default declares are filled in."""
+    stages: list[Stage] = []
+    defaults: dict[str, str] = {}
+    joined = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE))
+    for line in filter(None, map(str.strip, joined.splitlines())):
+        word, rest = line.split(maxsplit=1)
+        rest = re.sub(r"\$\{(\w+)\}", lambda match: defaults.get(match[1], match[0]), rest)
+        if word == "ARG":
+            name, _, value = rest.partition("=")
+            defaults[name] = value
+        elif word == "FROM":
+            stages.append(Stage(rest))
+        else:
+            stages[-1].instructions.append((word, rest))
+    return stages
+
+
+STAGES = read_dockerfile((ROOT / "Dockerfile").read_text())
+IMAGE = STAGES[-1]
+COMMAND = json.loads(IMAGE.last("CMD"))
+HEALTH = json.loads(IMAGE.last("HEALTHCHECK").partition("CMD ")[2])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the last stage copies from the checkout, at its places below WORKDIR."""
+    folder = tmp_path_factory.mktemp("tellapart")
+    for line in IMAGE.all("COPY"):
+        if not line.startswith("--from"):
+            source, target = line.split()
+            shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def environ(**more: str) -> dict[str, str]:
+    """The image's ENV, with the tests' Python where it has its own; `more` as given to `docker run --env`."""
+    path = IMAGE.env["PATH"].replace("/venv/bin", str(Path(sys.executable).parent)).replace("$PATH", os.environ["PATH"])
+    return {**IMAGE.env, "PATH": path, **more}
+
+
+@pytest.fixture(scope="module")
+def container(folder: Path) -> Iterator[Live]:
+    """CMD at work."""
+    port = free_port()
+    with started(COMMAND, port, cwd=folder, env=environ(TELLAPART_PORT=str(port))) as live:
+        yield live
+
+
+def healthy(folder: Path, **more: str) -> bool:
+    """Run the HEALTHCHECK's command."""
+    done = subprocess.run(HEALTH, cwd=folder, env=environ(**more), capture_output=True, text=True, timeout=HANG_S)
+    assert "Traceback" not in done.stderr
+    return done.returncode == 0
+
+
+def ask(host: str, port: int, request: bytes) -> bytes:
+    with socket.create_connection((host, port), timeout=HANG_S) as sock:
+        sock.sendall(request)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    return answer
+
+
+def upload(host: str, port: int) -> bytes:
+    photo = jpeg(bear("teddys", 0))
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + photo + b"\r\n--b--\r\n"
+    head = f"POST /upload HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    return ask(host, port, head.encode() + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + body)
+
+
+def test_the_reader_reads() -> None:
+    text = (
+        '# no\nARG A=x\nFROM ${A}:1 AS one\nRUN a \\\n  # no\n  && b\nFROM two\nENV P=/p:$P Q=1\nENV R=2\nCMD ["c"]\n'
+    )
+    one, two = read_dockerfile(text)
+    assert (one.base, one.instructions) == ("x:1 AS one", [("RUN", "a    && b")])
+    assert (two.base, two.env, two.last("CMD")) == ("two", {"P": "/p:$P", "Q": "1", "R": "2"}, '["c"]')
+
+
+def test_the_container_is_reached_from_outside(container: Live) -> None:
+    """Through an address that a server bound to 127.0.0.1 does not answer on."""
+    answer = upload(OTHER, container.port)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"predictions"' in answer
+    page = ask(OTHER, container.port, b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+    assert page.startswith(b"HTTP/1.1 200 ")
+    assert b"<html" in page
+
+
+def test_a_server_on_the_default_host_is_not_reached_there() -> None:
+    with live_service() as live, pytest.raises(ConnectionRefusedError):
+        upload(OTHER, live.port)
+
+
+def test_the_health_check_of_a_ready_service(container: Live, folder: Path) -> None:
+    """On the port that the service was given, by either name, and never through a proxy."""
+    port = str(container.port)
+    assert healthy(folder, TELLAPART_PORT=port)
+    assert healthy(folder, PORT=port)
+    assert healthy(folder, TELLAPART_PORT="", PORT=port)
+    assert healthy(folder, TELLAPART_PORT=port, http_proxy="http://127.0.0.1:9", all_proxy="http://127.0.0.1:9")
+
+
+def test_the_health_check_where_nothing_runs(folder: Path) -> None:
+    assert not healthy(folder, TELLAPART_PORT=str(free_port()))
+
+
+def test_the_health_check_of_a_service_that_is_not_ready(folder: Path) -> None:
+    class Starting(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503 if self.path == "/readyz" else 200)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Starting) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            assert not healthy(folder, TELLAPART_PORT=str(server.server_port))
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_docker_stop_ends_it_and_nothing_was_written(folder: Path) -> None:
+    """A read-only file system will do."""
+    before = sorted(folder.rglob("*"))
+    port = free_port()
+    with started(COMMAND, port, cwd=folder, env=environ(TELLAPART_PORT=str(port))) as live:
+        assert upload("127.0.0.1", port).startswith(b"HTTP/1.1 200 ")
+        assert healthy(folder, TELLAPART_PORT=str(port))
+        live.process.send_signal(signal.SIGTERM)
+        assert live.process.wait(HANG_S) == 0
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_commands_are_in_exec_form_and_the_user_is_not_root() -> None:
+    assert COMMAND == ["python", "-m", "app", "serve"]
+    assert HEALTH[0] == "python"
+    assert IMAGE.env["TELLAPART_HOST"] == "0.0.0.0"
+    assert IMAGE.env["PATH"].startswith("/venv/bin:")
+    assert int(IMAGE.last("USER").split(":")[0]) > 0  # a number, so that Kubernetes can tell that it is not root
+    assert IMAGE.instructions[-1][0] == "CMD"
+    assert [word for word, _ in IMAGE.instructions].index("USER") > max(
+        place for place, (word, _) in enumerate(IMAGE.instructions) if word in ("RUN", "COPY")
+    )
+
+
+def test_the_image_holds_what_serving_needs_and_no_more() -> None:
+    assert len(STAGES) > 1
+    installs = [line for stage in STAGES for line in stage.all("RUN")]
+    assert [line for line in installs if "-r pyproject.toml" in line] == [STAGES[0].last("RUN")]
+    for line in installs:
+        assert not re.search(r"torch|nncf|onnx|--extra|--group|--all|curl|wget|\bgcc\b|build-essential", line)
+    assert not any("pip" in line for line in IMAGE.all("RUN"))
+    assert any("ca-certificates" in line for line in IMAGE.all("RUN"))
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert not re.search("torch|nncf|onnx", " ".join(dependencies))
+
+
+def test_everything_that_is_copied_is_in_the_build_context() -> None:
+    ignore, *kept = (ROOT / ".dockerignore").read_text().split()
+    assert ignore == "*"
+    for stage in STAGES:
+        for line in stage.all("COPY"):
+            if not line.startswith("--from"):
+                for source in line.split()[:-1]:
+                    assert (ROOT / source).exists()
+                    assert f"!{Path(source).parts[0]}" in kept
