@@ -4,7 +4,7 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml ./
 # hadolint ignore=DL3013,DL3042
 RUN python -m venv /venv \
     && python -m pip install --no-cache-dir uv \

@@ -38,12 +38,14 @@ class Admission:
             wait_s = self._mean_run_s * (self.waiting + 1) / self.threads
             raise Refusal("busy", "The service is busy.", retry_after_s=max(1, math.ceil(wait_s)))
 
-    async def run(self, call: Callable[[], T]) -> tuple[T, float]:
+    async def run(self, call: Callable[[], T], *, admitted: bool = False) -> tuple[T, float]:
         """The call's result and the seconds it waited in line. Raises Refusal("busy"), or what the call raises.
 
+        One that is `admitted`, as part of a request that has begun to be answered, waits however long the line is.
         A cancelled caller leaves the line at once; a call already running ends by itself and then frees its thread.
         """
-        self.check()
+        if not admitted:
+            self.check()
         arrived = time.monotonic()
         self.waiting += 1
         try:

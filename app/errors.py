@@ -4,11 +4,10 @@ from __future__ import annotations
 
 # code → (HTTP status, what to do about it). The one place where statuses and hints live.
 CODES: dict[str, tuple[int, str]] = {
-    "bad_request": (400, "See /docs or the README for what this address takes."),
+    "bad_request": (400, "See the README for what this address takes."),
     "bad_url": (400, "Give one absolute http:// or https:// address of a photo."),
     "blocked_url": (400, "Only public addresses on ports 80 and 443 are fetched, unless the operator listed the host."),
     "no_file": (400, "Send multipart/form-data with one or more files in the field 'file'."),
-    "too_many_files": (400, "Send the photos in several requests."),
     "unauthorized": (401, "Send the key as 'Authorization: Bearer KEY', or as the password when the browser asks."),
     "not_found": (404, "The page at / shows what there is."),
     "method_not_allowed": (405, "The Allow header lists the methods of this address."),

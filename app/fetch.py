@@ -256,7 +256,7 @@ class Fetcher:
                 del self._flights[key]
                 flight.task.cancel()
         if flight.task.cancelled():
-            raise Refusal("draining", "The service is stopping.")
+            raise Refusal("draining", "The service is stopping.", retry_after_s=5)
         return flight.task.result()
 
     async def _fetch(self, url: httpx2.URL) -> bytes:

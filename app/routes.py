@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -67,7 +69,7 @@ async def fetch_and_classify(request: Request, service: Service, url: str, optio
     return response
 
 
-async def classify(service: Service, photo: bytes, options: Options) -> Classified:
+async def classify(service: Service, photo: bytes, options: Options, *, admitted: bool = False) -> Classified:
     """One photo's way through admission, decoder, engine and answer; all but the waiting in a worker thread."""
     classifier = service.classifier
 
@@ -76,16 +78,20 @@ async def classify(service: Service, photo: bytes, options: Options) -> Classifi
         result = as_json(answer, classifier.bundle, options)
         return Classified(result, {"decode": answer.decode_s, "infer": answer.infer_s})
 
-    found, waited = await service.admission.run(work)
+    found, waited = await service.admission.run(work, admitted=admitted)
     return Classified(found.result, {"wait": waited, **found.seconds})
 
 
 async def classify_all(service: Service, photos: list[bytes], options: Options) -> Classified:
-    """Several photos, one after another so that a large request takes only its share; one object or error each."""
+    """Several photos, one after another so that a large request takes only its share; one object or error each.
+
+    The request as a whole is admitted or refused, so that no photo of it is refused for want of room.
+    """
     results, seconds = [], dict.fromkeys(("wait", "decode", "infer"), 0.0)
+    service.admission.check()
     for photo in photos:
         try:
-            found = await classify(service, photo, options)
+            found = await classify(service, photo, options, admitted=True)
         except Refusal as refusal:
             results.append(refusal.as_json())
             continue
@@ -123,11 +129,19 @@ async def read_photos(request: Request) -> list[bytes]:
     """The bytes of every file in the form field `file`. Raises Refusal."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Refusal("no_file", "This is not a multipart/form-data request.")
-    async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
+    parser = MultiPartParser(request.headers, request.stream(), max_files=MAX_FILES, max_fields=MAX_FILES)
+    parser.spool_max_size = sys.maxsize  # in memory: a stranger's photo never touches the disk; BodyLimits bounds it
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:  # KeyError: no boundary
+        raise Refusal("bad_request", f"The form cannot be read: {getattr(error, 'message', 'no boundary')}.") from error
+    try:
         files = [item for item in form.getlist("file") if isinstance(item, UploadFile) and (item.filename or item.size)]
         if not files:
             raise Refusal("no_file", "There is no file in the field 'file'.")
         return [await item.read() for item in files]
+    finally:
+        await form.close()
 
 
 def read_options(request: Request, service: Service) -> Options:

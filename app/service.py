@@ -50,7 +50,7 @@ class Service:
             then(None)
 
     def check_ready(self) -> None:
-        """Raise Refusal unless new work is welcome; load never changes it."""
+        """Raise Refusal while the bundle loads and once SIGTERM has come; load never changes it."""
         if self.draining:
             raise Refusal("draining", "The service is shutting down.", retry_after_s=5)
         _ = self.classifier

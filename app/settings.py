@@ -117,7 +117,9 @@ class Settings:
     )
     drain_s: float = option(20.0, "longest wait for running requests on SIGTERM, in seconds", number(float, 0, 300))
     api_key_file: Path | None = option(None, "file with the key that guards the API (or TELLAPART_API_KEY)", Path)
-    api_key: str = option("", "the key that guards the API; no flag, as `ps` would show it", str, "TELLAPART_API_KEY")
+    api_key: str = option(
+        "", "the key that guards the API; no flag: `ps` would show it", str.strip, "TELLAPART_API_KEY"
+    )
 
 
 def add_flags(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:

@@ -16,6 +16,7 @@ from app.errors import Refusal
 from app.respond import refusal_response
 
 IDLE_BODY_S = 5.0
+BODIES = 25
 # A refused upload is read on for so long and thrown away: closing on a client that still sends would reset the
 # connection, and it would never read the refusal.
 LINGER_S = 2.0
@@ -80,20 +81,27 @@ class KeyGuard:
 
 
 class BodyLimits:
-    """Bounds a request body in bytes and time; past a bound, reading it raises Refusal: 413, or 408."""
+    """Bounds a request body in bytes and time; past a bound, reading it raises Refusal: 413, or 408.
+
+    Bodies are held in memory, so all of them together are bounded too: past BODIES of the largest, 503.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, idle_s: float = IDLE_BODY_S) -> None:
         self.app = app
         self.max_bytes = max_bytes
         self.timeout_s = timeout_s
         self.idle_s = idle_s
+        self.held = 0  # bytes of bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             body = _Body(self, headers, receive, send)
             two_lengths = "content-length" in headers and "transfer-encoding" in headers
-            await (_refuse_two_lengths if two_lengths else self.app)(scope, body.receive, body.send)
+            try:
+                await (_refuse_two_lengths if two_lengths else self.app)(scope, body.receive, body.send)
+            finally:
+                self.held -= body.read
         else:
             await self.app(scope, receive, send)
 
@@ -128,10 +136,14 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             raise Refusal("slow_body", "The upload took too long.") from None
-        self.read += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self.read += size
+        self.limits.held += size
         self.ended = not message.get("more_body", False)
         if self.read > self.limits.max_bytes:
             raise self._too_large()
+        if self.limits.held > BODIES * self.limits.max_bytes:
+            raise Refusal("busy", "Too many uploads are under way.", retry_after_s=1)
         return message
 
     async def send(self, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The plain single-file version that tellapart is measured against: Starlette + eager torch inside the handler, as
+"""The plain version that tellapart is measured against: Starlette + eager torch inside the handler, as
 cougar-or-not (2018) has it. Same bundle, same answers. Run: `python -m bench.plain PORT`."""
 
 from __future__ import annotations
@@ -6,11 +6,13 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import cast
 
 import torch
 import uvicorn
 from PIL import Image, ImageOps
 from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -40,7 +42,8 @@ model.eval()
 async def upload(request: Request) -> JSONResponse:
     """Everything in the handler, on the event loop."""
     form = await request.form()
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(await form["file"].read()))).convert("RGB")
+    photo = await cast(UploadFile, form["file"]).read()
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(photo))).convert("RGB")
     with torch.inference_mode():
         probabilities = model(transform(image)[None]).softmax(1)[0].tolist()
     pairs = sorted(zip(bundle.classes, probabilities, strict=True), key=lambda pair: -pair[1])

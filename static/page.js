@@ -109,6 +109,7 @@ function newCard({ source, file }) {
   find(".source", card).textContent = source;
   const preview = find("img", card);
   preview.alt = TEXT.alt(source);
+  preview.onload = () => URL.revokeObjectURL(preview.src); // or every photo would stay in memory
   preview.onerror = () => preview.remove(); // a format that this browser cannot show
   if (file) preview.src = URL.createObjectURL(file);
   tell(card, TEXT.waiting);

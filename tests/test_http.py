@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from app.fetch import Fetcher, HostPolicy
 from app.main import create_app
 from app.routes import MAX_FILES
 from app.settings import Settings
+from app.web import BODIES, BodyLimits
 from tests.drawings import bear, jpeg
 from tests.photos import encode, photo
 
@@ -257,17 +259,66 @@ def test_a_full_line_is_refused_before_the_body_is_read(client: TestClient) -> N
 
     line.check = full
     try:
-        response = upload(client, TEDDY)
+        response = client.post("/upload", content=b"no form at all")
     finally:
         line.check = real
     assert error(response) == (503, "busy")
     assert response.headers["retry-after"] == "3"
 
 
+def test_photos_are_decoded_and_inferred_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running() as client:
+        classifier = client.app.state.service.classifier  # type: ignore[attr-defined]
+        real, threads = classifier.classify, set()
+        monkeypatch.setattr(
+            classifier, "classify", lambda data: threads.add(threading.current_thread().name) or real(data)
+        )
+        assert upload(client, TEDDY, TEDDY).status_code == 200
+        assert client.get("/classify-url", params={"url": URL}).status_code == 200
+        assert threads
+        assert all(name.startswith("classify") for name in threads)
+
+
+def test_a_large_photo_never_touches_the_disk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    large = encode(Image.effect_noise((1600, 1200), 90), "PNG")
+    assert len(large) > 1_500_000
+    assert upload(client, large).status_code == 200
+
+
+def test_bodies_in_memory_are_bounded_together() -> None:
+    with running(max_upload_mb=0.1) as client:
+        limits = client.app.middleware_stack.app  # type: ignore[attr-defined]
+        while not isinstance(limits, BodyLimits):
+            limits = limits.app
+        assert upload(client, TEDDY).status_code == 200
+        assert limits.held == 0
+        limits.held = BODIES * limits.max_bytes
+        assert error(upload(client, TEDDY)) == (503, "busy")
+
+
+def test_a_busy_line_refuses_a_request_of_many_as_a_whole(client: TestClient) -> None:
+    line = client.app.state.service.admission  # type: ignore[attr-defined]
+    checks = iter([None, None])
+    real = line.check
+
+    def full_from_the_third_time_on() -> None:
+        if next(checks, "full") == "full":
+            raise Refusal("busy", "The service is busy.", retry_after_s=1)
+
+    line.check = full_from_the_third_time_on
+    try:
+        response = upload(client, TEDDY, TEDDY, TEDDY)
+        assert [found["verdict"] for found in response.json()["results"]] == ["teddys"] * 3
+        assert error(upload(client, TEDDY, TEDDY, TEDDY)) == (503, "busy")
+    finally:
+        line.check = real
+
+
 def test_too_slow_an_answer_is_503() -> None:
     with running(request_timeout_s=0.05) as client:
         service = client.app.state.service  # type: ignore[attr-defined]
-        service.admission.run = lambda _: asyncio.sleep(30)
+        service.admission.run = lambda *_, **__: asyncio.sleep(30)
         assert error(upload(client, TEDDY)) == (503, "busy")
 
 

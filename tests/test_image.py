@@ -216,6 +216,14 @@ def test_a_jpeg_with_thousands_of_scans_is_refused() -> None:
     assert refused(bomb) == ("broken_image", 422)
 
 
+def test_a_marker_without_a_segment_does_not_hide_scans() -> None:
+    data = encode(upright(size=(64, 64)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    for marker in (b"\xff\x01", b"\xff\xd0", b"\xff\xff\xff\x01"):
+        bomb = data[:last] + (marker + data[last:-2]) * 10_000 + data[-2:]
+        assert refused(bomb) == ("broken_image", 422)
+
+
 def test_scan_markers_outside_the_image_are_not_counted() -> None:
     exif_thumbnail = b"Exif\0\0" + b"\xff\xda\0\x02" * (2 * MAX_SCANS)
     data = encode(upright(), "JPEG")

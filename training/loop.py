@@ -134,7 +134,7 @@ class OneCycle:
         if not math.isfinite(value):
             raise TrainingError(f"The loss became {value}: the learning rate is too high; lower --lr (or --head-lr).")
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return value
 
