@@ -1,7 +1,7 @@
 # make serve: the service, with only what serving needs.   make test: everything, a real browser included.
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench clean
+.PHONY: help serve test check bench clean .venv .venv-test
 
 help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
@@ -24,6 +24,8 @@ check: .venv-test/.installed
 bench: .venv-test/.installed
 	.venv-test/bin/python -m bench
 	.venv-test/bin/python -m bench.start
+
+.venv .venv-test: %: %/.installed
 
 # uv resolves in seconds and hard-links wheels from its cache; nothing but Python and make is needed beforehand.
 define venv
