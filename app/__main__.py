@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that a client gets wrong
     warnings.filterwarnings("ignore", module="PIL")  # what is odd about a stranger's photo is no operator's concern
     args = build_parser().parse_args(arguments)
     try:

@@ -67,7 +67,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         bundle = _parse(folder, card)
         _check_files(folder, card["files"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise BundleError(f"{folder / CARD} is not a complete bundle card: {type(error).__name__} {error}.") from error
     except OSError as error:
         raise BundleError(f"{error.filename or folder} cannot be read: {error.strerror}.") from error
@@ -106,8 +106,10 @@ def float_weights(weights: dict[str, Array]) -> dict[str, Array]:
 
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
+    if path.exists() and not path.is_file():
+        raise BundleError(f"{path} is not a file.")
     try:
-        card = json.loads(path.read_bytes())
+        card = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except FileNotFoundError:
         what = "has no model.json" if folder.is_dir() else "does not exist"
         raise BundleError(f"{folder} {what}: give the folder of a bundle, such as models/bears.") from None
@@ -120,16 +122,23 @@ def _read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
     classes = tuple(card["classes"])
-    if not all(isinstance(c, str) and c for c in classes) or len({*classes, *VERDICTS}) != len(classes) + 2:
-        raise ValueError(f"classes must be different names, none of them {' or '.join(VERDICTS)}")
+    if not all(map(_is_name, classes)) or len({*classes, *VERDICTS}) != len(classes) + 2:
+        raise ValueError(f"classes must be different printable names, none of them {' or '.join(VERDICTS)}")
     if len(classes) < 2:
         raise ValueError("at least two classes are needed")
     golden = tuple(
         GoldenPhoto(folder / photo["file"], tuple(float(photo["probabilities"][c]) for c in classes))
         for photo in card["golden"]["photos"]
     )
+    if not _is_name(card["name"]):
+        raise ValueError("name must be printable")
+    json.dumps(card, ensure_ascii=False).encode()  # a lone surrogate could be loaded, but never sent
     tolerance = float(card["golden"]["tolerance"])
     if len(golden) < FEWEST_GOLDEN or not 0 < tolerance <= MOST_TOLERANCE:
         raise ValueError(f"{FEWEST_GOLDEN} golden photos are needed, and a tolerance of at most {MOST_TOLERANCE}")
@@ -138,7 +147,7 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
     return Bundle(
         folder=folder,
         card=card,
-        name=str(card["name"]),
+        name=card["name"],
         version=str(card["version"]),
         classes=classes,
         preprocess=Preprocess.from_json(card["preprocess"]),
@@ -147,6 +156,10 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         tolerance=tolerance,
         golden=golden,
     )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and value.strip() != ""
 
 
 def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:

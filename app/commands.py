@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.bundle import read_bundle
+from app.bundle import Bundle, read_bundle
 from app.classifier import Classifier, load_classifier, replay
 from app.cpu import usable_cores
 from app.engine import create_engine
-from app.errors import Refusal
+from app.errors import BundleError, Refusal
 from app.result import Options, as_json
 from app.settings import Settings
 
@@ -90,15 +90,22 @@ def print_csv(rows: Sequence[Row], classes: Sequence[str]) -> None:
         writer.writerow([row.path, row.result.get("verdict", ""), *(found.get(name, "") for name in classes), error])
 
 
+def validation_lines(bundle: Bundle) -> Iterator[str]:
+    """A line per precision with its validation errors. Raises BundleError."""
+    try:
+        for name, rate in bundle.card.get("metrics", {}).get("validation", {}).items():
+            low, high = (100 * bound for bound in rate["wilson95"])
+            wrong = f"{rate['errors']} of {rate['photos']} wrong"
+            yield f"validation, {name}: {wrong}, 95 % interval {low:.1f} to {high:.1f} %"
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"The metrics of {bundle.folder} are not as an export writes them: {error}.") from error
+
+
 def check(folder: Path, settings: Settings) -> int:
     """Check a bundle's files, replay its golden photos, and print what it is. Raises BundleError."""
     bundle = read_bundle(folder)
     print(f"{bundle.name} {bundle.version}, {bundle.precision}: {', '.join(bundle.classes)}")
-    for name, rate in bundle.card.get("metrics", {}).get("validation", {}).items():
-        low, high = (100 * bound for bound in rate["wilson95"])
-        print(
-            f"validation, {name}: {rate['errors']} of {rate['photos']} wrong, 95 % interval {low:.1f} to {high:.1f} %"
-        )
+    print(*validation_lines(bundle), sep="\n")
     classifier = Classifier(bundle, create_engine(settings.engine, bundle, 1))
     for golden in bundle.golden:
         print(f"{golden.path.relative_to(folder)}: differs by {replay(classifier, golden):.1e}")

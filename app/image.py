@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from app import structure
 from app.errors import Refusal
 
 try:
@@ -32,8 +32,6 @@ Image.MAX_IMAGE_PIXELS = None
 
 MAX_PIXELS = 50_000_000
 MAX_SIZE = 2048  # of the network's input, a side
-# jpegtran's progressive script has 10 scans, mozjpeg's at most 16; each one costs a pass over all coefficients.
-MAX_SCANS = 32
 
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -140,8 +138,7 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
     if kind is None or (kind == "HEIF" and not HEIC):
         raise _not_an_image(data, kind)
     try:
-        if kind == "JPEG":
-            _check_scans(data)
+        structure.check(data, kind)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             _check_pixels(image.size, max_pixels)
             return _load(image, kind, enough)
@@ -247,26 +244,6 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
             "too_many_pixels",
             f"This photo says it is {width} × {height} pixels; the limit is {max_pixels / 1e6:g} megapixels.",
         )
-
-
-# FF begins a segment unless 00 (a plain FF byte), 01 or D0 to D8 (markers without a segment) follow.
-_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
-
-
-def _check_scans(data: bytes) -> None:
-    """Refuse a JPEG with more than MAX_SCANS scans: a few hundred KB of them can cost minutes of CPU."""
-    if data.count(b"\xff\xda") <= MAX_SCANS:
-        return
-    scans, position = 0, 2
-    while (found := _MARKER.search(data, position)) is not None:
-        marker, position = data[found.end() - 1], found.end()
-        if marker == 0xD9:
-            return
-        if marker == 0xDA:
-            scans += 1
-            if scans > MAX_SCANS:
-                raise Refusal("broken_image", f"This JPEG file has more than {MAX_SCANS} scans; no camera writes that.")
-        position += int.from_bytes(data[position : position + 2], "big")
 
 
 def _not_an_image(data: bytes, kind: str | None) -> Refusal:

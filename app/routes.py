@@ -10,7 +10,8 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from starlette.datastructures import UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -22,6 +23,7 @@ from app.result import Options, as_json
 from app.service import Service
 
 MAX_FILES = 64
+MAX_FIELD_BYTES = 4096  # of what is no file
 URL_MAX_AGE_S = 300
 
 T = TypeVar("T")
@@ -127,14 +129,19 @@ async def client_gone(request: Request) -> None:
 
 async def read_photos(request: Request) -> list[bytes]:
     """The bytes of every file in the form field `file`. Raises Refusal."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise Refusal("no_file", "This is not a multipart/form-data request.")
-    parser = MultiPartParser(request.headers, request.stream(), max_files=MAX_FILES, max_fields=MAX_FILES)
+    kind, parameters = parse_options_header(request.headers.get("content-type"))
+    boundary = parameters.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not boundary or b'"' in boundary or b"\\" in boundary:
+        raise Refusal("no_file", "This is not a multipart/form-data request with a boundary.")
+    # the boundary alone: a charset of the client's choosing could be one that takes quadratic time
+    headers = Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode("latin-1")}"'})
+    limits = {"max_files": MAX_FILES, "max_fields": MAX_FILES, "max_part_size": MAX_FIELD_BYTES}
+    parser = MultiPartParser(headers, request.stream(), **limits)
     parser.spool_max_size = sys.maxsize  # in memory: a stranger's photo never touches the disk; BodyLimits bounds it
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:  # KeyError: no boundary
-        raise Refusal("bad_request", f"The form cannot be read: {getattr(error, 'message', 'no boundary')}.") from error
+    except MultiPartException as error:
+        raise Refusal("bad_request", f"The form cannot be read: {error.message.rstrip('.')}.") from error
     try:
         files = [item for item in form.getlist("file") if isinstance(item, UploadFile) and (item.filename or item.size)]
         if not files:

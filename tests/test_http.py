@@ -162,7 +162,7 @@ def test_bad_requests(client: TestClient) -> None:
     assert error(client.post("/upload", files={"file": ("", b"")})) == (400, "no_file")
     assert error(upload(client, *[b"x"] * (MAX_FILES + 1))) == (400, "bad_request")
     no_boundary = {"Content-Type": "multipart/form-data"}
-    assert error(client.post("/upload", content=TEDDY, headers=no_boundary)) == (400, "bad_request")
+    assert error(client.post("/upload", content=TEDDY, headers=no_boundary)) == (400, "no_file")
     assert error(client.get("/classify-url")) == (400, "bad_url")
     assert error(client.get("/classify-url?url=")) == (400, "bad_url")
     assert error(client.get(f"/classify-url?url={URL}&url={URL}")) == (400, "bad_url")
@@ -277,6 +277,14 @@ def test_photos_are_decoded_and_inferred_off_the_event_loop(monkeypatch: pytest.
         assert client.get("/classify-url", params={"url": URL}).status_code == 200
         assert threads
         assert all(name.startswith("classify") for name in threads)
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "utf-16", "nonsense"])
+def test_a_charset_of_the_clients_choosing_is_ignored(client: TestClient, charset: str) -> None:
+    head = 'Content-Disposition: form-data; name="file"; filename="\udcff x-"\r\n\r\n'
+    body = b"--b\r\n" + head.encode("utf-8", "surrogateescape") + TEDDY + b"\r\n--b--\r\n"
+    headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    assert client.post("/upload", content=body, headers=headers).status_code == 200
 
 
 def test_a_large_photo_never_touches_the_disk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import http.server
 import json
@@ -246,6 +247,16 @@ def test_a_body_in_many_chunks(service: Live) -> None:
 
 
 # ── refusing: sizes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_body_in_tiny_chunks_is_cut_off(service: Live) -> None:
+    with connection(service.port) as sock:
+        sock.sendall(head(f"Content-Type: {FORM_TYPE}", "Transfer-Encoding: chunked"))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                sock.sendall(b"1\r\nx\r\n" * 10_000)
+        assert closed(sock)
+    assert post(service, TEDDY).status_code == 200
 
 
 def test_a_body_over_the_limit_by_its_length(service: Live) -> None:
