@@ -10,8 +10,8 @@ import numpy as np
 
 from app import answer
 from app.bundle import Bundle, GoldenPhoto, read_bundle
-from app.engine import Engine, Outputs, create_engine
-from app.errors import BundleError
+from app.engine import Engine, OpenVinoEngine, Outputs
+from app.errors import BundleError, SettingError
 from app.image import MAX_PIXELS, Photo, model_input, read_photo
 
 # An int8 bundle's golden answers were made with integer arithmetic; torch computes the same weights in float.
@@ -50,6 +50,17 @@ class Classifier:
         ranked = answer.predictions(self.bundle.classes, row)
         inferred = time.perf_counter()
         return Answer(ranked, answer.verdict(ranked), photo, outputs, decoded - started, inferred - decoded)
+
+
+def create_engine(name: str, bundle: Bundle, streams: int) -> Engine:
+    """The engine `openvino` or `torch` with the bundle loaded. Raises BundleError; SettingError without torch."""
+    if name == "openvino":
+        return OpenVinoEngine(bundle.graph, streams)
+    try:  # only now, as torch takes seconds to import
+        from app.engine_torch import TorchEngine
+    except ImportError as error:
+        raise SettingError(f"The torch engine needs the train extra of pyproject.toml: {error}.") from error
+    return TorchEngine(bundle, streams)
 
 
 def load_classifier(folder: Path, engine: str, streams: int, max_pixels: int = MAX_PIXELS) -> Classifier:

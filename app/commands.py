@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from app.bundle import Bundle, read_bundle
-from app.classifier import Classifier, load_classifier, replay
+from app.classifier import Classifier, create_engine, load_classifier, replay
 from app.cpu import usable_cores
-from app.engine import create_engine
 from app.errors import BundleError, Refusal
 from app.result import Options, as_json
 from app.settings import Settings

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from app.bundle import Bundle
-from app.errors import BundleError, SettingError
+from app.errors import BundleError
 from app.image import Floats, Pixels
 
 # Without this, `import openvino` forks a child that writes under HOME and looks up an analytics host;
@@ -69,14 +68,3 @@ class OpenVinoEngine:
             request = self._requests.own = self._model.create_infer_request()
         request.infer([pixels], share_inputs=True)
         return Outputs(*(np.array(request.get_output_tensor(i).data) for i in range(3)))
-
-
-def create_engine(name: str, bundle: Bundle, streams: int) -> Engine:
-    """The engine `openvino` or `torch` with the bundle loaded. Raises BundleError; SettingError without torch."""
-    if name == "openvino":
-        return OpenVinoEngine(bundle.graph, streams)
-    try:
-        from app.engine_torch import TorchEngine
-    except ImportError as error:
-        raise SettingError(f"The torch engine needs the train extra of pyproject.toml: {error}.") from error
-    return TorchEngine(bundle, streams)

@@ -42,10 +42,9 @@ async def upload(request: Request) -> Response:
     service.admission.check()  # before the body is read: what would be refused is not worth receiving
     options = read_options(request, service)
     photos = await read_photos(request)
-    if len(photos) == 1:
-        found = await in_time(request, classify(service, photos[0], options))
-        return respond_with(request, found.result, found.seconds)
-    found = await in_time(request, classify_all(service, photos, options))
+    one = len(photos) == 1
+    work = classify(service, photos[0], options) if one else classify_all(service, photos, options)
+    found = await in_time(request, work)
     return respond_with(request, found.result, found.seconds)
 
 

@@ -14,8 +14,8 @@ import torch
 
 from app.answer import probabilities
 from app.bundle import float_weights, read_bundle
-from app.classifier import load_classifier
-from app.engine import Engine, OpenVinoEngine, create_engine
+from app.classifier import create_engine, load_classifier
+from app.engine import Engine, OpenVinoEngine
 from app.engine_torch import Network
 from app.image import Preprocess, model_input, read_photo
 from tests.bundles import SHIPPED

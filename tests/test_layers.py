@@ -82,11 +82,13 @@ def test_only_one_module_imports_openvino() -> None:
 
 
 def test_only_the_torch_engine_of_the_app_imports_torch() -> None:
-    """And only the engine imports that one, where torch is asked for."""
+    """And only the classifier imports that one, where torch is asked for."""
     train_extra = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "nncf", "rich"}
     assert [name for name in APP if outside(name) & train_extra] == ["app.engine_torch"]
-    assert [name for name in APP if "app.engine_torch" in imports(APP[name].read_text())] == ["app.engine"]
-    at_the_top = {node for node in ast.parse(APP["app.engine"].read_text()).body if isinstance(node, ast.ImportFrom)}
+    assert [name for name in APP if "app.engine_torch" in imports(APP[name].read_text())] == ["app.classifier"]
+    at_the_top = {
+        node for node in ast.parse(APP["app.classifier"].read_text()).body if isinstance(node, ast.ImportFrom)
+    }
     assert "app.engine_torch" not in {node.module for node in at_the_top}
 
 
