@@ -47,6 +47,8 @@ def classify_file(classifier: Classifier, path: Path) -> Row:
     """One file's result; a file that cannot be read or classified gives an error object."""
     try:
         return Row(path, as_json(classifier.classify(path.read_bytes()), classifier.bundle, Options()))
+    except IsADirectoryError:
+        refusal = Refusal("bad_request", "This is a folder; give its photos, such as FOLDER/*.jpg.", hint="")
     except OSError as error:
         refusal = Refusal("bad_request", f"{error.strerror}.", hint="Give the path of a photo.")
     except Refusal as caught:

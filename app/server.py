@@ -161,6 +161,7 @@ def listen(settings: Settings) -> socket.socket:
     except (OSError, TypeError, UnicodeError) as error:  # the latter two: a host with a NUL, or a label too long
         reasons = {
             errno.EADDRINUSE: "the port is in use: stop the other program, or choose another --port",
+            errno.EADDRNOTAVAIL: "this machine has no such address",
             errno.EACCES: "that port needs more rights: choose a --port from 1024",
         }
         reason = reasons.get(getattr(error, "errno", None) or 0) or getattr(error, "strerror", None) or str(error)

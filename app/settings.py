@@ -75,6 +75,13 @@ def origins(text: str) -> tuple[str, ...]:
     return found
 
 
+def host(text: str) -> str:
+    """A parser for an address to listen on; an empty one would be all of them."""
+    if not text.strip():
+        raise ValueError("must be an address such as 127.0.0.1, or 0.0.0.0 for all")
+    return text.strip()
+
+
 def host_policy(text: str) -> str:
     """A parser that keeps the text, once HostPolicy can read it."""
     try:
@@ -88,7 +95,7 @@ def host_policy(text: str) -> str:
 class Settings:
     """Everything an operator can set. Sizes in the unit that the name ends with."""
 
-    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 for all (the container sets this)", str)
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 for all (the container sets this)", host)
     port: int = option(8000, "port to listen on (TELLAPART_PORT, else PORT)", number(int, 1, 65535))
     model: Path = option(ROOT / "models" / "bears", "folder of the bundle to serve", Path)
     engine: str = option(

@@ -117,7 +117,7 @@ def test_many_photos_keep_their_order(photos: list[Path], capsys: pytest.Capture
 # a file's name and content (None: there is none; "": a folder), and what is said of it
 FAULTS: dict[str, tuple[bytes | str | None, str]] = {
     "missing.jpg": (None, "No such file or directory."),
-    "folder": ("", "Is a directory."),
+    "folder": ("", "This is a folder; give its photos, such as FOLDER/*.jpg."),
     "empty.jpg": (b"", "This file is empty."),
     "text.jpg": (b"a bear", "not an image"),
     "broken.jpg": (jpeg(bear("black", 3))[:3000], "damaged"),

@@ -55,7 +55,7 @@ def test_defaults() -> None:
 
 # name, a value for the flag and what it becomes, another for the variable and what it becomes
 VALUES = [
-    ("host", "0.0.0.0", "0.0.0.0", "::1", "::1"),
+    ("host", "0.0.0.0", "0.0.0.0", " ::1 ", "::1"),
     ("port", "1", 1, "65535", 65535),
     ("model", "models/cats", Path("models/cats"), "/srv/dogs", Path("/srv/dogs")),
     ("engine", "torch", "torch", "openvino", "openvino"),
@@ -113,6 +113,7 @@ def test_port_falls_back_to_port(environ: dict[str, str], port: int) -> None:
 
 
 BAD = [
+    ("host", " ", "an address such as 127.0.0.1"),
     ("port", "0", "a whole number from 1 to 65535"),
     ("port", "65536", "a whole number from 1 to 65535"),
     ("port", "80.5", "a whole number from 1 to 65535"),

@@ -76,14 +76,15 @@ def build(classes: int, preprocess: Preprocess, dropout: float, weights: str) ->
 def imagenet_weights() -> tuple[dict[str, Tensor], StartWeights]:
     """torchvision's IMAGENET1K_V1, downloaded once into torch's cache and checked against the hash in its name."""
     weights = ResNet34_Weights.IMAGENET1K_V1
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise TrainingError(
-            f"torchvision's ImageNet weights could not be downloaded from {weights.url} ({error}); "
-            "give a safetensors file with --weights FILE, or train from random weights with --weights none."
+            f"torchvision's ImageNet weights could not be downloaded; fetch {weights.url} where there is a connection "
+            f"and put it into {cache}, or give a safetensors file with --weights FILE."
         ) from error
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    cached = cache / Path(weights.url).name
     sha256 = hashlib.sha256(cached.read_bytes()).hexdigest()
     return dict(state), StartWeights("imagenet", sha256, f"torchvision ResNet34 IMAGENET1K_V1, {weights.url}")
 

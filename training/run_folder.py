@@ -122,6 +122,8 @@ def read_run(folder: Path, data: Path | None = None) -> Run:
     """The finished run in `folder`, its photos in `data` or where it found them. Raises TrainingError."""
     try:
         summary = json.loads((folder / SUMMARY).read_text())
+    except FileNotFoundError:
+        raise TrainingError(f"There is no finished run at {folder}: it has no {SUMMARY}.") from None
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} is not a finished run: {SUMMARY} cannot be read ({error}).") from error
     data = data or Path(summary["data"]["path"])

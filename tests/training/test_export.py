@@ -120,7 +120,7 @@ def test_wrong_use_is_one_sentence(run: Path, tmp_path: Path, capsys, out: str, 
 
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys) -> None:
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "new")]) == 2
-    assert "is not a finished run" in capsys.readouterr().err
+    assert "no finished run" in capsys.readouterr().err
 
 
 def test_the_gate_counts_only_clear_leads() -> None:
