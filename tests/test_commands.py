@@ -24,7 +24,7 @@ from tests import bundles
 from tests.drawings import KINDS, bear, jpeg
 from tests.live import ROOT, clean_env
 
-BEARS = ROOT / "models" / "bears"
+BEARS = bundles.SHIPPED
 CLASSES = ("black", "grizzly", "teddys")
 HANG_S = 60
 

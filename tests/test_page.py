@@ -13,7 +13,8 @@ import pytest
 from app import respond
 from app.bundle import read_bundle
 from app.errors import Refusal
-from app.settings import ROOT, Settings
+from app.settings import Settings
+from tests.bundles import SHIPPED
 
 MARKUP = '"><script>alert(1)</script><b>bear</b>'
 LONG = "W" * 300
@@ -144,7 +145,7 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_model_page_of_the_shipped_bundle() -> None:
-    bundle = read_bundle(ROOT / "models" / "bears")
+    bundle = read_bundle(SHIPPED)
     rate = bundle.card["metrics"]["validation"][bundle.precision]
     shown = text(render(model(**bundle.card), template="model.html"))
     assert f"{rate['errors']} of {rate['photos']} photos wrong" in shown

@@ -31,7 +31,7 @@ from tests.live import ROOT, Live, clean_env, free_port, live_service
 
 TEDDY = jpeg(bear("teddys", 0))
 LARGE = jpeg(bear("grizzly", 1).resize((3000, 2400)))
-BEARS = ROOT / "models" / "bears"
+BEARS = bundles.SHIPPED
 CLASSES = {"black", "grizzly", "teddys"}
 BOUNDARY = "3d1f"
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
