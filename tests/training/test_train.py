@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -110,7 +109,6 @@ def test_full_lane_trains_the_body_and_fast_leaves_it_alone(draw, tmp_path: Path
     assert not any(torch.equal(full[name], initial[name]) for name in full)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 def test_ctrl_c_leaves_whole_files_and_the_same_command_starts_anew(draw, tmp_path: Path) -> None:
     data, out = draw(disc=5, stripes=5), tmp_path / "run"
     process = start(data, out, "--epochs", "1000", "--head-epochs", "2")
@@ -168,9 +166,10 @@ def test_a_class_of_broken_photos_alone_is_refused(draw, tmp_path: Path, capsys)
         (("--work", "/proc/nowhere"), "/proc/nowhere"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(draw, tmp_path: Path, capsys, flags, sentence: str) -> None:
-    if "cuda" in flags and torch.cuda.is_available():
-        pytest.skip("there is a CUDA device")
+def test_what_cannot_be_done_is_one_sentence(
+    draw, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, flags, sentence: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     data = draw(disc=5, stripes=5)
     assert train(data, tmp_path / "run", *flags) == 2
     err = capsys.readouterr().err
