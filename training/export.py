@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="bundle to write: models/NAME")
     parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
-    golden_help = "photos to choose golden ones from; they travel with the bundle [small copies of validation photos]"
+    golden_help = "photos to choose golden ones from; they travel with the bundle [small copies of yours]"
     parser.add_argument("--golden", type=Path, metavar="FOLDER", help=golden_help)
     precision_help = "auto: int8 if its answers pass the gate, else int8 weights, else f32"
     parser.add_argument("--precision", choices=("auto", "f32"), default="auto", help=precision_help)
