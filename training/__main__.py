@@ -9,10 +9,12 @@ from importlib import import_module
 from app.errors import BundleError, SettingError
 from training.errors import TrainingError
 
-# command → what it does. Each is a module of that name with add_arguments(parser) and run(args) -> exit code.
+# command → its module, with add_arguments(parser) and run(args) -> exit code, and what it does
 COMMANDS = {
-    "train": "fine-tune a network on folders of photos",
-    "export": "make a bundle from a finished run",
+    "split": ("split", "decide which photos train and which validate"),
+    "show-batch": ("show_batch", "draw some training photos as the network sees them"),
+    "train": ("train", "fine-tune a network on folders of photos"),
+    "export": ("export", "make a bundle from a finished run"),
 }
 
 
@@ -20,10 +22,10 @@ def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code: 0, 1 some inputs failed, 2 wrong use, 3 bundle refused, 130 stopped."""
     parser = argparse.ArgumentParser(prog="python -m training", description="From folders of photos to a bundle.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in COMMANDS.items():
+    for name, (module_name, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         if name in arguments[:1]:  # only the module asked for is imported
-            module = import_module(f"training.{name}")
+            module = import_module(f"training.{module_name}")
             module.add_arguments(command)
     args = parser.parse_args(arguments)
     try:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
-from app.answer import Floats
 from app.bundle import FORMAT, GRAPH, WEIGHTS, Bundle, content_version, file_entry
-from training.metrics import error_rate
 from training.run_folder import Run
 
 # What export itself used; those of the training are in its run.json.
 LIBRARIES = ("onnx", "nncf", "openvino", "numpy")
-FROM_RUN = ("lane", "seed", "settings", "split_sha256", "weights", "date")
+FROM_RUN = ("lane", "seed", "settings", "split_sha256", "weights", "date", "measured")
 
 
 def describe(bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str, Any], about: str) -> dict[str, Any]:
@@ -43,15 +38,6 @@ def describe(bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str
     }
     made["version"] = content_version(made)
     return made
-
-
-def errors_per_class(rows: Floats, labels: np.ndarray[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """Errors of the first class over photos [V, C], in all and per class, with the 95 % Wilson interval."""
-    wrong = rows.argmax(axis=1) != labels
-    per_class = {
-        name: error_rate(wrong[labels == index]) for index, name in enumerate(classes) if (labels == index).any()
-    }
-    return {**error_rate(wrong), "per_class": per_class}
 
 
 def in_words(rate: dict[str, Any]) -> str:

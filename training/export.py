@@ -27,9 +27,10 @@ from app.image import Pixels
 from training import card, golden, graph, model
 from training.errors import TrainingError
 from training.files import write_json
+from training.folders import TRAIN, VALIDATION
+from training.metrics import errors_per_class
 from training.quantise import MIN_VIEWS, Gate, gate, quantise, quantise_weights
-from training.run_folder import CHECKPOINT, Run, read_run
-from training.split import TRAIN, VALIDATION
+from training.run_folder import Run, read_run
 from training.views import ask, photo_views
 
 CALIBRATION_PHOTOS = 100
@@ -57,9 +58,11 @@ def run(args: argparse.Namespace) -> int:
     """Export with progress, and say what came of it."""
     console = Console(stderr=True)
     finished = read_run(args.run_folder, args.data)
+    finished.check_photos()
     with Progress(console=console, transient=True) as progress:
         made = Export(finished, args.out, _reporter(progress)).run(args.golden, args.precision, args.about)
-    rate = made["metrics"]["validation"][made["precision"]]
+    rates = made["metrics"]["validation"]
+    rate = rates.get(made["precision"], rates["f32"])
     print(f"{args.out}: version {made['version']}, {made['precision']}, {card.in_words(rate)}.")  # noqa: T201
     print(f"Serve it: python -m app serve --model {args.out}")  # noqa: T201
     return 0
@@ -91,7 +94,7 @@ class Export:
     def run(self, pool: Path | None, precision: str, about: str) -> dict[str, Any]:
         """Write the bundle; returns its card. Raises TrainingError or BundleError."""
         check_free(self.out)
-        checkpoint = load_file(self.finished.folder / CHECKPOINT)
+        checkpoint = load_file(self.finished.checkpoint)
         f32 = graph.to_onnx(
             graph.fold(checkpoint, len(self.finished.classes), self.finished.preprocess), self.finished.preprocess
         )
@@ -103,7 +106,7 @@ class Export:
             # also before the slow part, so that photos which cannot do are told of at once
             golden.choose(Classifier(self._bundle(place / "f32", "f32"), reference), *self._pool(pool))
             folder, engine, gates = self._choose(f32, reference, precision, place)
-            metrics = {"validation": self._measure(reference, engine), "int8_gate": gates}
+            metrics = {**self._errors(reference, engine), "int8_gate": gates}
             bundle = self._bundle(folder, "f32" if engine is reference else "int8")
             chosen = golden.choose(Classifier(bundle, engine), *self._pool(pool))
             photos = golden.write(chosen, bundle.classes, folder)
@@ -120,7 +123,7 @@ class Export:
 
     def _check_against_checkpoint(self, checkpoint: dict[str, Tensor], engine: OpenVinoEngine) -> None:
         """Refuse a graph whose answers are not those of the network that was trained."""
-        network = model.Classifier(len(self.finished.classes), self.finished.preprocess, dropout=0.0)
+        network = model.Classifier(len(self.finished.classes), self.finished.preprocess)
         network.load_state_dict(checkpoint)
         network.eval()
         advance = self.report("graph against checkpoint", len(self.validation))
@@ -168,13 +171,26 @@ class Export:
         photos = [partial(photo_views, path, self.finished.preprocess, count) for path in files]
         return gate(*ask([reference, engine], photos, advance))
 
+    def _errors(self, reference: OpenVinoEngine, engine: OpenVinoEngine) -> dict[str, Any]:
+        """The card's error rates: of both precisions on photos kept aside.
+
+        Where the network kept has trained on all photos: the rate out of fold, and both precisions on photos it has
+        seen, which says no more than whether they agree.
+        """
+        found = self._measure(reference, engine)
+        if not any(row.fold for row in self.finished.rows):
+            return {"validation": found}
+        return {"validation": {"f32": self.finished.summary["metrics"]["validation"]}, "seen_in_training": found}
+
     def _measure(self, reference: OpenVinoEngine, engine: OpenVinoEngine) -> dict[str, Any]:
         """Errors of both precisions on the validation photos."""
         advance = self.report("validation photos", len(self.validation))
         labels = np.array([self.finished.classes.index(row.label) for row, _ in self.validation])
         rows = ask([reference, engine], [partial(iter, [pixels]) for _, pixels in self.validation], advance)
         named: dict[str, Floats] = {"f32": rows[0]} if engine is reference else {"f32": rows[0], "int8": rows[1]}
-        return {name: card.errors_per_class(found, labels, self.finished.classes) for name, found in named.items()}
+        return {
+            name: errors_per_class(found.argmax(axis=1), labels, self.finished.classes) for name, found in named.items()
+        }
 
     def _bundle(self, folder: Path, precision: str) -> Bundle:
         """The bundle as it stands before it has a card or golden photos."""

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from rich.progress import Progress
+from safetensors.torch import save
+from torch import Tensor
 
 from app.cpu import usable_cores
 from app.image import Preprocess
 from training import run_folder
 from training.dataset import Photos, load
-from training.errors import TrainingError
 from training.files import write_bytes, write_json
-from training.loop import Epoch, predict, train_head, train_unfrozen
-from training.model import Classifier, StartWeights, build
+from training.fits import Runner, best_epoch, copied, plan
+from training.history import FINAL, Prediction, write_epochs, write_predictions, write_steps
+from training.loop import Fit, Ground, features
+from training.metrics import errors_per_class
+from training.model import StartWeights, build
+from training.progress import advancer
 from training.recipe import Recipe
-from training.split import TRAIN, VALIDATION, Split, check_sides, prepare
+from training.show_batch import picture
+from training.split import Split, check_sides, prepare
+from training.state import load_state
 
 
 @dataclass(frozen=True)
@@ -35,95 +43,158 @@ class Job:
     work: Path
     weights: str
     lane: str
-    device: str
+    precision: str
     seed: int
     recipe: Recipe
 
 
-def train(job: Job, progress: Progress) -> dict[str, Any]:
-    """Do the whole job, showing it on `progress`, which it starts; returns run.json. Raises TrainingError."""
-    started, date = time.monotonic(), datetime.now(UTC)
-    device = choose_device(job.device)
-    torch.set_num_threads(usable_cores())
-    run_folder.check_free(job.out)
-    split = prepare(job.data, job.work, job.seed)
-    torch.manual_seed(job.seed)
-    preprocess = Preprocess()
-    network, start = build(len(split.classes), preprocess, job.recipe.dropout, job.weights)
-    with progress:
-        training, validation = decode(job, split, preprocess, progress)
-        run_folder.clear(job.out)
-        write_bytes(job.out / run_folder.SPLIT, split.path.read_bytes())
-        history: list[Epoch] = []
-        for epoch in phases(job, network.to(device), training, validation, progress):
-            history.append(epoch)
-            run_folder.write_history(job.out, history)
+def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, Any]:
+    """Do the whole job, showing it on `progress`, or go on with it where it was stopped; returns run.json.
 
-    logits = predict(network, validation.views).cpu()
-    metrics = run_folder.write_predictions(job.out, validation.rows, validation.labels, logits, split.classes)
-    run_folder.write_checkpoint(job.out, network)
-    summary = {
-        **describe(job, split, start),
-        "preprocess": asdict(preprocess),
-        "data": run_folder.describe_data(job.data, [*training.rows, *validation.rows]),
+    Raises TrainingError.
+    """
+    started, date = time.monotonic(), datetime.now(UTC)
+    torch.set_num_threads(max(1, usable_cores() // accelerator.num_processes))
+    torch.backends.cudnn.benchmark = True
+    run_folder.check_free(job.out)
+    with accelerator.main_process_first():
+        split = prepare(job.data, job.work, job.seed, progress)
+    photos = decode(job, split, progress)
+    ground, start = prepare_ground(job, split, photos, accelerator, progress)
+    summary = describe(job, split, start, ground)
+    fits = plan(photos.rows)
+    job.out.mkdir(parents=True, exist_ok=True)
+    state = load_state(job.out, json.dumps(summary, sort_keys=True))
+    runner = Runner(ground, job.lane, job.out, state, copied(ground.network), fits[-1].name)
+    for fit in fits[:-1]:
+        if fit.name not in state.fits:
+            runner.run(fit, None)
+            runner.finish(fit)
+    epochs = 1 + best_epoch(fits, state.logits, photos.labels) if fits[-1].name == FINAL else None
+    stages = runner.run(fits[-1], epochs)
+    best = best_epoch(fits, state.logits, photos.labels)
+    summary |= {
+        "preprocess": asdict(Preprocess()),
+        "data": run_folder.describe_data(job.data, photos.rows),
         "versions": run_folder.versions(),
         "date": date.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
-        "metrics": {"validation": metrics},
+        "measured": measured(fits, len(photos.rows)),
+        "best_epoch": best,
     }
-    write_json(job.out / run_folder.SUMMARY, summary)
+    if accelerator.is_main_process:
+        write(job, split, ground, fits, runner, stages, best, summary)
+    accelerator.wait_for_everyone()
     return summary
 
 
-def describe(job: Job, split: Split, start: StartWeights) -> dict[str, Any]:
-    """The part of run.json that is known before training."""
+def decode(job: Job, split: Split, progress: Progress) -> Photos:
+    """The decoded photos; broken ones are named and left out, unless too few remain."""
+    advance = advancer(progress, "photos", len(split.rows))
+    wide = job.lane == "full"
+    photos, broken = load(job.data, split.rows, split.classes, Preprocess(), wide=wide, advance=advance)
+    for note in (*split.notes, *broken):
+        progress.console.print(note, highlight=False, markup=False, soft_wrap=True)
+    check_sides(list(photos.rows), split.classes)
+    return photos
+
+
+def prepare_ground(
+    job: Job, split: Split, photos: Photos, accelerator: Accelerator, progress: Progress
+) -> tuple[Ground, StartWeights]:
+    """The network at its start, and what its frozen body sees; photos move to the device that trains."""
+    torch.manual_seed(job.seed)
+    network, start = build(len(split.classes), Preprocess(), job.weights)
+    network.to(accelerator.device).eval()
+    photos = replace(photos, views=photos.views.to(accelerator.device), cache=photos.cache.to(accelerator.device))
+    task = progress.add_task("features", total=2 * len(photos.rows))
+
+    def advance(count: int) -> None:
+        progress.advance(task, count)
+
+    seen = [features(network, accelerator, views, advance) for views in (photos.views, photos.views.flip(-1))]
+    if job.lane == "full":
+        task = progress.add_task(
+            "unfrozen", total=job.recipe.epochs * sum(len(fit.training) for fit in plan(photos.rows))
+        )
+    precision = choose_precision(job.precision, accelerator.device)
+    ground = Ground(network, photos, torch.stack(seen), job.recipe, job.seed, precision, accelerator, advance)
+    return ground, start
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """auto is bf16 where the hardware multiplies in it: twice as fast on CPUs with avx512_bf16 as float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "f32"
+    flags = Path("/proc/cpuinfo")
+    return "bf16" if flags.exists() and "avx512_bf16" in flags.read_text() else "f32"
+
+
+def describe(job: Job, split: Split, start: StartWeights, ground: Ground) -> dict[str, Any]:
+    """The part of run.json that decides what comes out; an unfinished run goes on only where it is the same."""
     return {
         "format": 1,
         "lane": job.lane,
         "seed": job.seed,
-        "device": choose_device(job.device).type,
+        "device": ground.accelerator.device.type,
+        "precision": ground.precision,
         "settings": asdict(job.recipe),
         "classes": list(split.classes),
-        "split_sha256": hashlib.sha256((job.out / run_folder.SPLIT).read_bytes()).hexdigest(),
+        "split_sha256": hashlib.sha256(split.path.read_bytes()).hexdigest(),
         "weights": asdict(start),
     }
 
 
-def choose_device(name: str) -> torch.device:
-    """auto is CUDA where there is any; raises TrainingError for CUDA where there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: torch finds no CUDA device here; give --device cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def decode(job: Job, split: Split, preprocess: Preprocess, progress: Progress) -> tuple[Photos, Photos]:
-    """The decoded training and validation photos; broken ones are named and left out, unless too few remain."""
-    task = progress.add_task("photos", total=len(split.rows))
-    sides = []
-    notes = list(split.notes)
-    for side in (TRAIN, VALIDATION):
-        wide = side == TRAIN and job.lane == "full"
-        photos, broken = load(
-            job.data, split.side(side), split.classes, preprocess, wide=wide, advance=partial(progress.advance, task)
+def measured(fits: Sequence[Fit], photos: int) -> str:
+    """How the validation figure came about, in a sentence."""
+    if fits[-1].name == FINAL:
+        return (
+            f"Out of fold: each of the {photos} photos was judged by a network that had not trained on it "
+            f"({len(fits) - 1} folds); the network kept was then trained on all of them."
         )
-        sides.append(photos)
-        notes += broken
-    for note in notes:
-        progress.console.print(note, highlight=False, markup=False)
-    training, validation = sides
-    check_sides([*training.rows, *validation.rows], split.classes)
-    return training, validation
+    return f"On {len(fits[0].validation)} photos that were kept aside; the network kept trained on the other ones."
 
 
-def phases(job: Job, network: Classifier, training: Photos, validation: Photos, progress: Progress) -> Iterator[Epoch]:
-    """The epochs of the lane, one by one as they end, with a bar for each phase."""
-    views = 2 * len(training.labels) + len(validation.labels)
-    task = progress.add_task("features", total=views)
-    yield from train_head(network, training, validation, job.recipe, job.seed, partial(progress.advance, task))
+def write(
+    job: Job, split: Split, ground: Ground, fits: Sequence[Fit], runner: Runner, stages: dict[str, dict[str, Tensor]],
+    best: int, summary: dict[str, Any],
+) -> None:  # fmt: skip
+    """Fill the run folder, run.json last; `summary` gets its last entries here."""
+    out, labels = job.out, ground.photos.labels
+    files = {"stage-1": run_folder.STAGE_1, "best": run_folder.STAGE_2}
+    if job.lane == "fast":
+        files = {"best": run_folder.STAGE_1}
+    for stage, name in files.items():
+        write_bytes(out / name, save(stages[stage]))
+    write_bytes(out / run_folder.SPLIT, split.path.read_bytes())
+    names = json.dumps([row.file for row in ground.photos.rows])
+    write_bytes(out / run_folder.FEATURES, save({"features": ground.features[0].cpu().contiguous()}, {"files": names}))
+    write_epochs(out, runner.state.epochs)
+    write_steps(out, runner.state.steps)
+    judged = [fit for fit in fits if fit.name != FINAL]
+    found = predictions(ground.photos, judged, runner.state.logits, best, split.classes)
+    write_predictions(out, found, split.classes)
     if job.lane == "full":
-        task = progress.add_task("unfrozen", total=job.recipe.epochs * len(training.labels))
-        for epoch in train_unfrozen(
-            network, training, validation, job.recipe, job.seed, partial(progress.advance, task)
-        ):
-            progress.update(task, description=f"unfrozen, validation error {epoch.valid_error:.1%}")
-            yield epoch
+        write_bytes(out / run_folder.BATCH, picture(ground.photos, job.recipe.augmentation, job.seed))
+    order = torch.cat([fit.validation for fit in judged])
+    predicted = torch.cat([runner.state.logits[fit.name][best] for fit in judged]).argmax(1)
+    summary["checkpoint"] = files["best"]
+    summary["metrics"] = {"validation": errors_per_class(predicted.numpy(), labels[order].numpy(), split.classes)}
+    write_json(out / run_folder.SUMMARY, summary)
+    (out / run_folder.STATE).unlink(missing_ok=True)
+
+
+def predictions(
+    photos: Photos, judged: Sequence[Fit], logits: dict[str, list[Tensor]], best: int, classes: Sequence[str]
+) -> list[Prediction]:
+    """What each photo's judge said of it, sorted by file."""
+    found = []
+    for fit in judged:
+        for index, row in zip(fit.validation.tolist(), logits[fit.name][best].log_softmax(1), strict=True):
+            photo, label = photos.rows[index], int(photos.labels[index])
+            probabilities = dict(zip(classes, row.exp().tolist(), strict=True))
+            said = classes[int(row.argmax())]
+            found.append(Prediction(photo.file, photo.label, said, fit.name, -float(row[label]), probabilities))
+    return sorted(found, key=lambda each: each.file)

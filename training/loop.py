@@ -1,7 +1,8 @@
 """The two phases of training: the head on a frozen body's features, then everything with augmentation.
 
 Each phase is a generator that trains one epoch at a time and yields what it measured, so that the caller can save
-and show it. An epoch's random numbers depend on the seed, the phase and the epoch alone.
+and show it. An epoch's random numbers depend on the seed, the fit, the phase and the epoch alone. Several processes
+(Hugging Face Accelerate) each take their share of every batch, and draw the same random numbers for the whole of it.
 """
 
 from __future__ import annotations
@@ -14,163 +15,204 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from accelerate import Accelerator
+from torch import Tensor
 from torch.nn import functional
 
-from training.dataset import Photos, batches
-from training.errors import TrainingError
+from training.augment import draw, views
+from training.dataset import Photos
+from training.history import HEAD, UNFROZEN, Epoch, Step
 from training.model import Classifier
+from training.optimizer import OneCycle
 from training.recipe import Recipe
-from training.schedule import group_rates, one_cycle_momentum, one_cycle_rate
+from training.schedule import group_rates
 
-HEAD, UNFROZEN = "head", "unfrozen"
-BETA2 = 0.99  # fastai v1's Adam
 VIEWS_AT_ONCE = 32
 
 Advance = Callable[[int], None]  # told how many photos were just done
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What one epoch measured: mean losses (nats), the validation photos' error rate, the head's last rate, seconds."""
+class Fit:
+    """One training of the network: its name, and which photos (indices, int64) train and which validate it."""
 
-    phase: str
-    epoch: int
-    lr: float
-    train_loss: float
-    valid_loss: float
-    valid_error: float
-    seconds: float
+    name: str
+    training: Tensor
+    validation: Tensor
 
 
-def train_head(
-    network: Classifier, training: Photos, validation: Photos, recipe: Recipe, seed: int, advance: Advance
-) -> Iterator[Epoch]:
+@dataclass(frozen=True)
+class Ground:
+    """What all fits of a run stand on. `features`: what the frozen body sees in the plain and in the mirrored photos,
+    float32 [2, N, 512]; `precision`: "bf16" or "f32", what the unfrozen phase multiplies in."""
+
+    network: Classifier
+    photos: Photos
+    features: Tensor
+    recipe: Recipe
+    seed: int
+    precision: str
+    accelerator: Accelerator
+    advance: Advance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an epoch left: its record, its steps, and the logits [V, C] of the photos that validate."""
+
+    epoch: Epoch
+    steps: list[Step]
+    logits: Tensor
+
+
+def train_head(ground: Ground, fit: Fit) -> Iterator[Outcome]:
     """Train `network.fc` alone on features of the plain and the mirrored photos, computed once.
 
-    The body stays in eval mode. (fastai also trains the frozen body's batch norms; that needs the whole backward pass
-    and gives up the once-computed features.) `advance` is told of each batch of features.
+    (fastai also trains the frozen body's batch norms; that needs the whole backward pass.) Every process does all of
+    it: it takes seconds.
     """
-    plain = features(network, training.views, advance)
-    mirrored = features(network, training.views.flip(-1), advance)
-    inputs, labels = torch.cat([plain, mirrored]), training.labels.repeat(2).to(plain.device)
-    seen = features(network, validation.views, advance)
-    truth = validation.labels.to(plain.device)
-    head = nn.Sequential(network.dropout, network.fc)
-    cycle = OneCycle([([network.fc], recipe.head_rate)], recipe.weight_decay)
+    recipe, head = ground.recipe, ground.network.fc
+    inputs = ground.features[:, fit.training].flatten(0, 1)
+    labels = ground.photos.labels[fit.training].repeat(2).to(inputs.device)
+    cycle = OneCycle([([head], recipe.head_rate)], recipe.weight_decay)
     for epoch in range(recipe.head_epochs):
-        started = time.monotonic()
-        torch.manual_seed(epoch_seed(seed, HEAD, epoch))
-        head.train()
-        order = torch.randperm(len(labels)).tensor_split(math.ceil(len(labels) / recipe.batch_size))
-        loss = 0.0
-        for step, chosen in enumerate(order):
-            cycle.set((epoch + step / len(order)) / recipe.head_epochs)
-            loss += cycle.step(head(inputs[chosen]), labels[chosen], recipe.label_smoothing) * len(chosen)
-        head.eval()
+        started, steps = time.monotonic(), []
+        chance = generator(ground.seed, fit.name, HEAD, epoch)
+        order = torch.randperm(len(labels), generator=chance)
+        batches = order.tensor_split(math.ceil(len(order) / recipe.batch_size))
+        for number, chosen in enumerate(batches):
+            cycle.set((epoch + number / len(batches)) / recipe.head_epochs)
+            kept = keep(len(chosen), recipe.dropout, chance).to(inputs.device)
+            loss = functional.cross_entropy(
+                head(inputs[chosen] * kept), labels[chosen], label_smoothing=recipe.label_smoothing
+            )
+            value = cycle.step(loss, loss.item())
+            steps.append(Step(fit.name, HEAD, epoch * len(batches) + number, *cycle.position, value))
         with torch.no_grad():
-            logits = head(seen)
-        yield measured(HEAD, epoch, cycle.rate, loss / len(labels), logits, truth, started)
+            logits = head(ground.features[0, fit.validation])
+        yield outcome(ground, fit, HEAD, epoch, steps, [len(chosen) for chosen in batches], logits, started)
 
 
-def train_unfrozen(
-    network: Classifier, training: Photos, validation: Photos, recipe: Recipe, seed: int, advance: Advance
-) -> Iterator[Epoch]:
-    """Train the whole network on augmented photos, earlier layer groups at lower rates, batch norm in train mode.
+def train_unfrozen(ground: Ground, fit: Fit, cycle: OneCycle, first: int) -> Iterator[Outcome]:
+    """Train the whole network on augmented photos from epoch `first` on, earlier layer groups at lower rates.
 
-    `advance` is told of each training batch.
+    The batch norms keep their statistics: those of a batch would differ with the number of processes, and fine-tuning
+    on few photos does as well without (docs/DECISIONS.md).
     """
-    device, size = network.mean.device, training.views.shape[-1]
-    truth = validation.labels.to(device)
-    rates = group_rates(recipe.rate * recipe.body_share, recipe.rate, 3)
-    cycle = OneCycle(list(zip(network.layer_groups(), rates, strict=True)), recipe.weight_decay)
-    steps = math.ceil(len(training.labels) / recipe.batch_size)
-    for epoch in range(recipe.epochs):
-        started = time.monotonic()
-        torch.manual_seed(epoch_seed(seed, UNFROZEN, epoch))
-        network.train()
-        loss = 0.0
-        for step, (pixels, labels) in enumerate(batches(training, recipe.augmentation, size, recipe.batch_size)):
-            cycle.set((epoch + step / steps) / recipe.epochs)
-            with autocast(device):
-                logits = network(pixels.to(device))
-            loss += cycle.step(logits.float(), labels.to(device), recipe.label_smoothing) * len(labels)
-            advance(len(labels))
-        logits = predict(network, validation.views)
-        yield measured(UNFROZEN, epoch, cycle.rate, loss / len(training.labels), logits, truth, started)
+    recipe, accelerator = ground.recipe, ground.accelerator
+    network = accelerator.prepare_model(ground.network)
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    for epoch in range(first, recipe.epochs):
+        started, steps = time.monotonic(), []
+        chance = generator(ground.seed, fit.name, UNFROZEN, epoch)
+        order = fit.training[torch.randperm(len(fit.training), generator=chance)]
+        batches = order.tensor_split(math.ceil(len(order) / recipe.batch_size))
+        ground.network.eval()
+        for number, chosen in enumerate(batches):
+            cycle.set((epoch + number / len(batches)) / recipe.epochs)
+            loss = batch_loss(ground, network, chosen, share, chance)
+            # DistributedDataParallel averages over processes; the sum over the batch is wanted, divided by its size
+            value = cycle.step(loss * accelerator.num_processes, accelerator.reduce(loss.detach(), "sum").item())
+            steps.append(Step(fit.name, UNFROZEN, epoch * len(batches) + number, *cycle.position, value))
+            ground.advance(len(chosen))
+        logits = predict(ground, ground.photos.views[fit.validation])
+        yield outcome(ground, fit, UNFROZEN, epoch, steps, [len(chosen) for chosen in batches], logits, started)
 
 
-class OneCycle:
-    """AdamW over layer groups under fastai v1's one-cycle policy; no weight decay on norms and biases."""
+def batch_loss(
+    ground: Ground, network: torch.nn.Module, chosen: Tensor, share: slice, chance: torch.Generator
+) -> Tensor:
+    """This process's share of the mean loss over the batch `chosen`; with mixup, each view is mixed with another."""
+    recipe, device = ground.recipe, ground.network.mean.device
+    size, cache = ground.photos.views.shape[-1], ground.photos.cache
+    draws, kept = draw(len(chosen), recipe.augmentation, chance), keep(len(chosen), recipe.dropout, chance)
+    pixels = views(cache, chosen[share], draws[share], size)
+    targets = functional.one_hot(ground.photos.labels[chosen], ground.network.fc.out_features).float()
+    if recipe.mixup:
+        other = torch.randperm(len(chosen), generator=chance)
+        own = beta(recipe.mixup, chance)
+        pixels = torch.lerp(views(cache, chosen[other][share], draws[other][share], size), pixels, own)
+        targets = torch.lerp(targets[other], targets, own)
+    with autocast(device, ground.precision):
+        logits = network(pixels, kept[share].to(device))
+    losses = functional.cross_entropy(
+        logits.float(), targets[share].to(device), label_smoothing=recipe.label_smoothing, reduction="sum"
+    )
+    return losses / len(chosen)
 
-    def __init__(self, groups: list[tuple[list[nn.Module], float]], weight_decay: float) -> None:
-        self.peaks: list[float] = []
-        settings = []
-        for modules, peak in groups:
-            parameters = [parameter for module in modules for parameter in module.parameters()]
-            for decay, chosen in (
-                (weight_decay, [p for p in parameters if p.ndim > 1]),
-                (0.0, [p for p in parameters if p.ndim == 1]),
-            ):
-                settings.append({"params": chosen, "weight_decay": decay})
-                self.peaks.append(peak)
-        self.optimizer = torch.optim.AdamW(settings, lr=0.0)
 
-    @property
-    def rate(self) -> float:
-        """The last layer group's learning rate now."""
-        return float(self.optimizer.param_groups[-1]["lr"])
+def keep(count: int, dropout: float, chance: torch.Generator) -> Tensor:
+    """Dropout as factors for features: 0 with probability `dropout`, else 1 / (1 - dropout); [count, 512]."""
+    return (torch.rand(count, 512, generator=chance) >= dropout).float() / (1 - dropout)
 
-    def set(self, position: float) -> None:
-        """Set rates and momentum for `position` (0 to 1) of the phase."""
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = one_cycle_rate(position, peak)
-            group["betas"] = (one_cycle_momentum(position), BETA2)
 
-    def step(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> float:
-        """One optimizer step on the mean cross-entropy, which is returned; raises TrainingError if it is not finite."""
-        loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(f"The loss became {value}: the learning rate is too high; lower --lr (or --head-lr).")
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return value
+def beta(alpha: float, chance: torch.Generator) -> float:
+    """A draw from Beta(alpha, alpha), at least a half: a view stays mostly itself; fastai v1 `MixUpCallback`."""
+    gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=chance)
+    share = float(gammas[0] / gammas.sum())
+    return max(share, 1 - share)
 
 
 @torch.no_grad()
-def features(network: Classifier, views: Tensor, advance: Advance) -> Tensor:
-    """What the frozen body sees in `views` (uint8 [N, 3, H, W]): float32 [N, 512] on the network's device."""
-    network.eval()
+def features(network: Classifier, accelerator: Accelerator, pixels: Tensor, advance: Advance) -> Tensor:
+    """What the body sees in `pixels` (uint8 [N, 3, H, W]): float32 [N, 512] on the network's device."""
+    return shared_out(accelerator, pixels, network.features, network.mean.device, advance)
+
+
+@torch.no_grad()
+def predict(ground: Ground, pixels: Tensor) -> Tensor:
+    """Logits, float32 [N, C], of the network for `pixels` (uint8 [N, 3, H, W], from model_input)."""
+    network = ground.network
+    return shared_out(ground.accelerator, pixels, network, network.mean.device, lambda _: None)
+
+
+def shared_out(
+    accelerator: Accelerator, pixels: Tensor, ask: Callable[[Tensor], Tensor], device: torch.device, advance: Advance
+) -> Tensor:
+    """`ask` of every photo, each process asking about its share; the answers in the photos' order."""
+    mine = pixels[accelerator.process_index :: accelerator.num_processes]
     found = []
-    for some in torch.split(views, VIEWS_AT_ONCE):
-        found.append(network.features(some.to(network.mean.device)))
-        advance(len(some))
-    return torch.cat(found)
+    for some in torch.split(mine, VIEWS_AT_ONCE):
+        found.append(ask(some.to(device)))
+        advance(len(some) * accelerator.num_processes)
+    rows = torch.cat(found)
+    if accelerator.num_processes == 1:
+        return rows
+    gathered = accelerator.gather(accelerator.pad_across_processes(rows))
+    by_process = torch.as_tensor(gathered).view(accelerator.num_processes, -1, rows.shape[1])
+    return by_process.transpose(0, 1).flatten(0, 1)[: len(pixels)]
 
 
-@torch.no_grad()
-def predict(network: Classifier, views: Tensor) -> Tensor:
-    """Logits, float32 [N, C], of the network in eval mode for `views` (uint8 [N, 3, H, W], from model_input)."""
-    network.eval()
-    return torch.cat([network(some.to(network.mean.device)) for some in torch.split(views, VIEWS_AT_ONCE)])
+def outcome(
+    ground: Ground,
+    fit: Fit,
+    phase: str,
+    epoch: int,
+    steps: list[Step],
+    sizes: list[int],
+    logits: Tensor,
+    started: float,
+) -> Outcome:
+    """The record of an epoch; validation loss is without label smoothing, and None where nobody validates."""
+    logits = logits.float().cpu()
+    truth = ground.photos.labels[fit.validation]
+    train_loss = sum(step.loss * size for step, size in zip(steps, sizes, strict=True)) / sum(sizes)
+    loss = functional.cross_entropy(logits, truth).item() if len(truth) else None
+    error = (logits.argmax(1) != truth).float().mean().item() if len(truth) else None
+    seconds = round(time.monotonic() - started, 3)
+    return Outcome(Epoch(fit.name, phase, epoch, steps[-1].lr, train_loss, loss, error, seconds), steps, logits)
 
 
-def measured(
-    phase: str, epoch: int, rate: float, train_loss: float, logits: Tensor, truth: Tensor, started: float
-) -> Epoch:
-    """The record of an epoch; validation loss is without label smoothing."""
-    loss = functional.cross_entropy(logits, truth).item()
-    error = (logits.argmax(1) != truth).float().mean().item()
-    return Epoch(phase, epoch, rate, train_loss, loss, error, time.monotonic() - started)
+def generator(seed: int, fit: str, phase: str, epoch: int) -> torch.Generator:
+    """Random numbers that are different for each epoch of each phase of each fit."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {fit} {phase} {epoch}".encode()))
 
 
-def epoch_seed(seed: int, phase: str, epoch: int) -> int:
-    """A seed for torch's generator, different for each epoch of each phase."""
-    return zlib.crc32(f"{seed} {phase} {epoch}".encode())
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """bf16 multiplications under float32 weights, or float32 throughout."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def autocast(device: torch.device) -> AbstractContextManager[None]:
-    """bf16 on CUDA, where it is about twice as fast; full precision elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+def group_peaks(recipe: Recipe) -> list[float]:
+    """The peak rates of the three layer groups in the unfrozen phase."""
+    return group_rates(recipe.rate * recipe.body_share, recipe.rate, 3)

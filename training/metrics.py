@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def error_rate(wrong: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -23,3 +26,12 @@ def wilson(events: int, trials: int, z: float = 1.959964) -> tuple[float, float]
     centre = (rate + squared / 2) / (1 + squared)
     half = z / (1 + squared) * math.sqrt(rate * (1 - rate) / trials + squared / trials / 4)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def errors_per_class(predicted: Ints, labels: Ints, classes: Sequence[str]) -> dict[str, Any]:
+    """Errors over photos, in all and per class, from the index [V] of the predicted and of the true class."""
+    wrong = predicted != labels
+    per_class = {
+        name: error_rate(wrong[labels == index]) for index, name in enumerate(classes) if (labels == index).any()
+    }
+    return {**error_rate(wrong), "per_class": per_class}

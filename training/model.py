@@ -19,30 +19,28 @@ from training.errors import TrainingError
 
 
 class Classifier(ResNet):
-    """torchvision's resnet34 with dropout before `fc`, and normalisation inside.
-
-    Its state dict has exactly torchvision's names (dropout and normalisation hold no weights).
-    """
+    """torchvision's resnet34 with normalisation inside; its state dict has exactly torchvision's names."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, classes: int, preprocess: Preprocess, dropout: float) -> None:
+    def __init__(self, classes: int, preprocess: Preprocess) -> None:
         super().__init__(BasicBlock, [3, 4, 6, 3], num_classes=classes)
-        self.dropout = nn.Dropout(dropout)
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] → float [N, 512], what `fc` sees (before dropout)."""
+        """Pixels from 0 to 255, uint8 or float [N, 3, H, W] → float [N, 512], what `fc` sees."""
         x = (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return torch.flatten(self.avgpool(x), 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] → logits [N, C]."""
-        return self.fc(self.dropout(self.features(pixels)))  # type: ignore[no-any-return]
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Pixels [N, 3, H, W] → logits [N, C]. `keep` [N, 512] is dropout's choice, drawn by the caller, so
+        that it does not depend on how a batch is shared out."""
+        seen = self.features(pixels)
+        return self.fc(seen if keep is None else seen * keep)  # type: ignore[no-any-return]
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """Early body, late body, head: the three groups into which fastai v1 cuts a ResNet34."""
@@ -59,18 +57,27 @@ class StartWeights:
     source: str
 
 
-def build(classes: int, preprocess: Preprocess, dropout: float, weights: str) -> tuple[Classifier, StartWeights]:
+def build(classes: int, preprocess: Preprocess, weights: str) -> tuple[Classifier, StartWeights]:
     """A Classifier whose body has `weights` ("imagenet", "none" or a safetensors file) and whose head is new.
 
     Random numbers come from torch's global generator. Raises TrainingError if the weights cannot be had or do not fit.
     """
-    network = Classifier(classes, preprocess, dropout)
+    network = Classifier(classes, preprocess)
     network.to(memory_format=torch.channels_last)
     if weights == "none":
+        begin_as_identity(network)
         return network, StartWeights("none", "", "random weights")
     state, start = imagenet_weights() if weights == "imagenet" else file_weights(Path(weights))
     load_body(network, state, start.name)
     return network, start
+
+
+def begin_as_identity(network: Classifier) -> None:
+    """Let each block begin by passing on what it gets, as torchvision's `zero_init_residual` does: random weights under
+    batch norms that keep their statistics would otherwise grow from block to block."""
+    for name, module in network.named_modules():
+        if name.endswith("bn2"):
+            nn.init.zeros_(module.weight)
 
 
 def imagenet_weights() -> tuple[dict[str, Tensor], StartWeights]:

@@ -29,11 +29,12 @@ class Recipe:
     dropout: float = 0.5
     head_epochs: int = 30
     head_rate: float = 3e-3
-    epochs: int = 12
+    epochs: int = 4
     rate: float = 1e-3  # of the head, once everything is unfrozen
     body_share: float = (
         0.1  # of `rate`, for the first layer group; the second lies between; fastai v1's slice(lr / 10, lr)
     )
     weight_decay: float = 1e-2  # not on norms and biases; fastai v1's default
     label_smoothing: float = 0.1
+    mixup: float = 0.0  # alpha of the Beta that mixes two photos; 0: not at all; fastai v1 uses 0.4
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -1,6 +1,6 @@
 """The run folder: the plain files that a finished run leaves for the next steps and for people.
 
-run.json is written last, so a folder without one is an unfinished run, which the next run there replaces.
+run.json is written last, so a folder without one is an unfinished run, which the same command goes on with.
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import PIL
-import torch
-import torchvision
-from safetensors.torch import save
-from torch import Tensor, nn
-
 from app.image import Preprocess
+from training import history
 from training.errors import TrainingError
-from training.files import write_bytes, write_rows
-from training.loop import Epoch
-from training.metrics import error_rate
-from training.split import Row, read
+from training.folders import Row
+from training.split import read
 
-SUMMARY, CHECKPOINT, HISTORY, PREDICTIONS = "run.json", "checkpoint.safetensors", "history.csv", "validation.csv"
-SPLIT = "split.csv"
-OURS = {SUMMARY, CHECKPOINT, HISTORY, PREDICTIONS, SPLIT}
+SUMMARY, SPLIT, FEATURES, BATCH = "run.json", "split.csv", "features.safetensors", "batch.jpg"
+STAGE_1, STAGE_2 = "stage-1.safetensors", "stage-2.safetensors"
+STATE = "state.safetensors"
+OURS = {
+    SUMMARY, SPLIT, FEATURES, BATCH, STAGE_1, STAGE_2, STATE, history.EPOCHS, history.STEPS, history.PREDICTIONS,
+    "report.html", "decisions.csv",
+}  # fmt: skip
+LIBRARIES = ("torch", "torchvision", "pillow", "accelerate")
 
 
 def check_free(folder: Path) -> None:
@@ -41,37 +40,6 @@ def check_free(folder: Path) -> None:
         raise TrainingError(f"{folder} already holds a finished run; give another --out, or delete it.")
     if held - OURS:
         raise TrainingError(f"{folder} holds other files, such as {min(held - OURS)}; give another --out.")
-
-
-def clear(folder: Path) -> None:
-    """Make the folder, without what an unfinished run left in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        path.unlink()
-
-
-def write_history(folder: Path, history: Sequence[Epoch]) -> None:
-    """history.csv: a line per epoch."""
-    write_rows(folder / HISTORY, [field.name for field in fields(Epoch)], [astuple(epoch) for epoch in history])
-
-
-def write_predictions(
-    folder: Path, rows: Sequence[Row], labels: Tensor, logits: Tensor, classes: Sequence[str]
-) -> dict[str, Any]:
-    """validation.csv: each photo's class, the predicted one and a probability per class; returns the error rate."""
-    probabilities = logits.softmax(1)
-    predicted = probabilities.argmax(1)
-    lines = [
-        (row.file, row.label, classes[best], *(f"{p:.6f}" for p in each))
-        for row, best, each in zip(rows, predicted.tolist(), probabilities.tolist(), strict=True)
-    ]
-    write_rows(folder / PREDICTIONS, ("file", "class", "predicted", *(f"p_{name}" for name in classes)), lines)
-    return error_rate((predicted != labels).numpy())
-
-
-def write_checkpoint(folder: Path, network: nn.Module) -> None:
-    """checkpoint.safetensors: all weights on torchvision's names, float32, batch norm statistics included."""
-    write_bytes(folder / CHECKPOINT, save({k: v.cpu().contiguous() for k, v in network.state_dict().items()}))
 
 
 def describe_data(data: Path, rows: Iterable[Row]) -> dict[str, Any]:
@@ -86,12 +54,7 @@ def describe_data(data: Path, rows: Iterable[Row]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pillow": PIL.__version__,
-    }
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 @dataclass(frozen=True)
@@ -113,9 +76,30 @@ class Run:
         """How the run prepared its pixels."""
         return Preprocess.from_json(self.summary["preprocess"])
 
+    @property
+    def checkpoint(self) -> Path:
+        """The finished network: float32 tensors on torchvision's names."""
+        return self.folder / str(self.summary["checkpoint"])
+
     def side(self, split: str) -> list[Row]:
         """The rows of one side of the split."""
         return [row for row in self.rows if row.split == split]
+
+    def check_photos(self) -> None:
+        """Refuse a run whose photos are gone or were changed since; raises TrainingError."""
+        missing = [row.file for row in self.rows if not (self.data / row.file).is_file()]
+        if missing:
+            raise TrainingError(
+                f"{len(missing)} of the run's photos, {missing[0]} first, are not in {self.data}: give --data, "
+                "or train anew."
+            )
+        changed = [
+            row.file
+            for row in self.rows
+            if hashlib.sha256((self.data / row.file).read_bytes()).hexdigest() != row.sha256
+        ]
+        if changed:
+            raise TrainingError(f"{len(changed)} of the run's photos, {changed[0]} first, were changed: restore them.")
 
 
 def read_run(folder: Path, data: Path | None = None) -> Run:
@@ -126,12 +110,4 @@ def read_run(folder: Path, data: Path | None = None) -> Run:
         raise TrainingError(f"There is no finished run at {folder}: it has no {SUMMARY}.") from None
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} is not a finished run: {SUMMARY} cannot be read ({error}).") from error
-    data = data or Path(summary["data"]["path"])
-    rows = read(folder / SPLIT)
-    missing = [row.file for row in rows if not (data / row.file).is_file()]
-    if missing:
-        raise TrainingError(f"{len(missing)} of the run's photos, {missing[0]} first, are not in {data}: give --data.")
-    changed = [row.file for row in rows if hashlib.sha256((data / row.file).read_bytes()).hexdigest() != row.sha256]
-    if changed:
-        raise TrainingError(f"{len(changed)} of the run's photos, {changed[0]} first, were changed: restore them.")
-    return Run(folder, summary, data, tuple(rows))
+    return Run(folder, summary, data or Path(summary["data"]["path"]), tuple(read(folder / SPLIT)))

@@ -1,33 +1,56 @@
-"""Which photos train and which validate: decided once, from their content, and kept as a file a person can read."""
+"""Which photos train and which validate: decided once, from their content, and kept as a file a person can read.
+
+Under 500 photos every photo validates once: five folds, each judged by a network that trained on the other four.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rich.progress import Progress
+
 from app.answer import VERDICTS
-from app.image import sniff
 from training.errors import TrainingError
 from training.files import write_rows
+from training.folders import TRAIN, VALIDATION, Row, scan, some
+from training.progress import advancer, bars
+from training.similar import fingerprints, groups
 
-TRAIN, VALIDATION = "train", "validation"
-VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
-VALIDATION_SHARE = 0.2
+FOLDS = 5  # so that validation is a fifth
+FOLDS_BELOW = 500  # photos: more are judged once, as five fits then take long and say little more
 FEWEST = 5  # different photos per class: four to learn from and one to be asked about
-COLUMNS = ("file", "class", "split", "sha256")
+COLUMNS = ("file", "class", "split", "fold", "sha256")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One photo: its path below DATA with forward slashes, its class, its side ("" until chosen), its content."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m training split`."""
+    parser.add_argument("data", metavar="DATA", type=Path, help="folder with one folder of photos per class")
+    parser.add_argument("--seed", type=int, default=42, help="which of the possible splits (default: 42)")
+    parser.add_argument("--work", metavar="DIR", type=Path, help="where split.csv is kept (default: DATA/_tellapart)")
+    again = "split anew after photos came or went: those that stayed keep their side"
+    parser.add_argument("--again", action="store_true", help=again)
 
-    file: str
-    label: str
-    split: str
-    sha256: str
+
+def run(args: argparse.Namespace) -> int:
+    """Split, and say what came of it."""
+    work = args.work or args.data / "_tellapart"
+    with bars() as progress:
+        split = prepare(args.data, work, args.seed, progress, again=args.again)
+    for note in split.notes:
+        print(note)  # noqa: T201
+    sides = Counter(row.split for row in split.rows)
+    folded = f", all {len(split.rows)} in turn ({FOLDS} folds)" if split.rows[0].fold else ""
+    print(  # noqa: T201
+        f"{split.path}: {sides[TRAIN]} photos train, {sides[VALIDATION]} validate{folded}. "
+        f"Next: python -m training train {args.data} --out RUN"
+    )
+    return 0
 
 
 @dataclass(frozen=True)
@@ -43,95 +66,106 @@ class Split:
         """The class names in str order: the order of the network's outputs."""
         return tuple(sorted({row.label for row in self.rows}))
 
-    def side(self, split: str) -> list[Row]:
-        """The rows of one side, sorted by file."""
-        return [row for row in self.rows if row.split == split]
 
-
-def prepare(data: Path, work: Path, seed: int) -> Split:
-    """The split in `work`/split.csv if there is one, else a new one, written there.
+def prepare(data: Path, work: Path, seed: int, progress: Progress, *, again: bool = False) -> Split:
+    """The split in `work`/split.csv if there is one (and it is not to be made `again`), else a new one, written there.
 
     Raises TrainingError: no folder, no or one class, too few photos, or a split file that no longer fits the photos.
     """
     found, notes = scan(data)
     check_classes(found, data)
     path = work / "split.csv"
-    kept = path.exists()
-    rows = read(path) if kept else choose(found, seed)
-    check_unchanged(rows, found, path)
-    check_sides(rows, {row.label for row in rows})
-    if not kept:
-        write_rows(path, COLUMNS, ((row.file, row.label, row.split, row.sha256) for row in rows))
+    if path.exists() and not again:
+        rows = read(path)
+        check_unchanged(rows, found, path)
+        check_sides(rows, {row.label for row in rows})
+    else:
+        kept = read(path) if path.exists() else []
+        alike = look_alikes(data, found, progress)
+        rows = choose(found, alike, seed, kept)
+        check_sides(rows, {row.label for row in rows})
+        write_rows(path, COLUMNS, ((row.file, row.label, row.split, row.fold, row.sha256) for row in rows))
+        if alike and not all(row.split for row in found):
+            notes.append(f"{sum(map(len, alike))} photos look like another one: such photos stay on one side.")
     return Split(tuple(rows), path, tuple(notes + leaks(rows)))
 
 
-def scan(data: Path) -> tuple[list[Row], list[str]]:
-    """Every photo below DATA, sorted by file, and a sentence about files that are none.
+def look_alikes(data: Path, rows: Sequence[Row], progress: Progress) -> list[list[int]]:
+    """Groups of indices of equal and of nearly equal photos; nothing where the sides are given already."""
+    free = [index for index, row in enumerate(rows) if not row.split]
+    found = fingerprints(data, [rows[index].file for index in free], advancer(progress, "look-alikes", len(free)))
+    # a photo that cannot be read has its content for a fingerprint
+    prints = [
+        int(rows[index].sha256[:16], 16) if value is None else value for index, value in zip(free, found, strict=True)
+    ]
+    return [[free[place] for place in group] for group in groups(prints)] if prints else []
 
-    Classes are the direct subfolders that hold a photo, or those of train/ and val/ where train/ holds classes.
+
+def choose(rows: Sequence[Row], alike: Sequence[Sequence[int]], seed: int, kept: Iterable[Row]) -> list[Row]:
+    """Give each photo without a side one; look-alikes stay together, and every class is spread evenly over the folds.
+
+    Groups are ranked by a hash of seed and content, so that the split is the same on every machine. Photos that `kept`
+    names (by content) stay in their fold. The first fold validates; the folds are told only below FOLDS_BELOW photos.
     """
-    if not data.is_dir():
-        raise TrainingError(f"There is no folder {data}.")
-    rows, strangers = [], []
-    for folder, split in class_folders(data):
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or not path.is_file():
-                continue
-            content, file = path.read_bytes(), path.relative_to(data).as_posix()
-            if sniff(content) is None:
-                strangers.append(file)
-            else:
-                rows.append(Row(file, folder.name, split, hashlib.sha256(content).hexdigest()))
-    notes = [f"{some(strangers)} left out: not an image in a format that tellapart reads."] if strangers else []
-    return sorted(rows, key=lambda row: row.file), notes
+    before = {row.sha256: fold_of(row) for row in kept}
+    grouped = {index for group in alike for index in group}
+    free = [[index] for index, row in enumerate(rows) if not row.split and index not in grouped]
+    waiting = [[rows[index] for index in group] for group in [*free, *alike]]
+    ranked = sorted(waiting, key=lambda group: (min(row.label for row in group), -len(group), rank(group, seed)))
+    counts: Counter[tuple[str, int]] = Counter()
+    folds: dict[str, int] = {}
+
+    def put(group: list[Row], fold: int) -> None:
+        counts.update((row.label, fold) for row in group)
+        folds.update((row.file, fold) for row in group)
+
+    for group in ranked:
+        if any(row.sha256 in before for row in group):
+            put(group, next(before[row.sha256] for row in group if row.sha256 in before))
+    for group in ranked:
+        if group[0].file not in folds:
+            label = min(row.label for row in group)
+            put(group, min(range(FOLDS), key=lambda fold: counts[label, fold]))
+    told = len(rows) < FOLDS_BELOW
+    return [row if row.split else placed(row, folds[row.file], told) for row in rows]
 
 
-def class_folders(data: Path) -> list[tuple[Path, str]]:
-    """The folders that may be classes, each with the side that a train/ or val/ above it gives ("" for none)."""
-    train = data / "train"
-    if not (train.is_dir() and subfolders(train)):
-        return [(folder, "") for folder in subfolders(data)]
-    given = next((data / name for name in VALIDATION_FOLDERS if (data / name).is_dir()), None)
-    if given is None:
-        return [(folder, "") for folder in subfolders(train)]
-    return [(folder, TRAIN) for folder in subfolders(train)] + [(folder, VALIDATION) for folder in subfolders(given)]
+def rank(group: Iterable[Row], seed: int) -> bytes:
+    """Where chance puts a group: from what is in its photos alone."""
+    return hashlib.sha256(f"{seed} {min(row.sha256 for row in group)}".encode()).digest()
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """Direct subfolders whose names do not start with . or _ (tellapart's own are called _tellapart)."""
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] not in "._"]
+def fold_of(row: Row) -> int:
+    """The fold of a row of an older split; one that only said "train" is as good in any but the first."""
+    if row.fold:
+        return int(row.fold)
+    return 0 if row.split == VALIDATION else 1 + int(row.sha256[:8], 16) % (FOLDS - 1)
 
 
-def choose(rows: Iterable[Row], seed: int) -> list[Row]:
-    """Give each photo without a side one: in every class the same share of its different photos validates.
-
-    Photos are ranked by a hash of seed and content, so that the split is the same on every machine, duplicates stand
-    together, and a photo added or removed moves hardly any other.
-    """
-    sides: dict[str, str] = {}
-    rows = list(rows)
-    for label in sorted({row.label for row in rows if not row.split}):
-        contents = {row.sha256 for row in rows if row.label == label}
-        ranked = sorted(contents, key=lambda sha256: hashlib.sha256(f"{seed} {sha256}".encode()).digest())
-        wanted = max(1, round(VALIDATION_SHARE * len(ranked)))
-        wanted -= sum(sides.get(sha256) == VALIDATION for sha256 in ranked)  # the same photo in an earlier class
-        for sha256 in ranked:
-            if sha256 not in sides:
-                sides[sha256] = VALIDATION if wanted > 0 else TRAIN
-                wanted -= 1
-    return [row if row.split else replace(row, split=sides[row.sha256]) for row in rows]
+def placed(row: Row, fold: int, told: bool) -> Row:
+    """The row on the side that its fold means."""
+    return replace(row, split=TRAIN if fold else VALIDATION, fold=str(fold) if told else "")
 
 
 def read(path: Path) -> list[Row]:
     """The rows of a split file; raises TrainingError if it is none."""
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [Row(line["file"], line["class"], line["split"], line["sha256"]) for line in csv.DictReader(file)]
+            rows = [
+                Row(line["file"], line["class"], line["split"], line["sha256"], line["fold"])
+                for line in csv.DictReader(file)
+            ]
     except (KeyError, csv.Error) as error:
         raise TrainingError(f"{path} is not a split file ({', '.join(COLUMNS)}); delete it to split anew.") from error
     for row in rows:
         if row.split not in (TRAIN, VALIDATION):
             raise TrainingError(f"{path} gives {row.file} the split {row.split!r}; it must be {TRAIN} or {VALIDATION}.")
+        if row.fold not in ("", *map(str, range(FOLDS))):
+            raise TrainingError(
+                f"{path} gives {row.file} the fold {row.fold!r}; it must be 0 to {FOLDS - 1}, or empty."
+            )
+    if len({bool(row.fold) for row in rows}) > 1:
+        raise TrainingError(f"{path} gives some photos a fold and others none; give all one, or none.")
     return rows
 
 
@@ -148,7 +182,7 @@ def check_unchanged(rows: list[Row], found: list[Row], path: Path) -> None:
     if differences:
         raise TrainingError(
             f"The photos are no longer those of {path} ({'; '.join(differences)}): "
-            "restore them, or delete that file to split anew (nearly all photos will keep their side)."
+            "restore them, or split anew with --again (python -m training split DATA --again)."
         )
 
 
@@ -190,13 +224,7 @@ def leaks(rows: Iterable[Row]) -> list[str]:
     torn = sum(len(found) > 1 for found in labels.values())
     notes = []
     if both:
-        notes.append(f"{both} photos stand on both sides of the split: the validation error will look too good.")
+        notes.append(f"{both} photo(s) stand on both sides of the split: the validation error will look too good.")
     if torn:
-        notes.append(f"{torn} photos stand in more than one class: decide for one, and delete the other.")
+        notes.append(f"{torn} photo(s) stand in more than one class: decide for one, and delete the other.")
     return notes
-
-
-def some(files: list[str]) -> str:
-    """A count and the first names, for a sentence: "5 photos (a.jpg, b.jpg, c.jpg …)"."""
-    names = ", ".join(files[:3]) + (" …" if len(files) > 3 else "")
-    return f"{len(files)} {'file' if len(files) == 1 else 'files'} ({names})"

@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from training.errors import TrainingError
 from training.recipe import Recipe
 
 
@@ -27,6 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("full", "fast"),
         default="full",
         help="full: the head, then everything, with augmentation; fast: the head alone, in a minute (default: full)",
+    )
+    parser.add_argument(
+        "--mixup",
+        type=positive(float),
+        default=0.0,
+        metavar="ALPHA",
+        help="mix pairs of photos, e.g. 0.4 (default: not)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "f32"),
+        default="auto",
+        help="of multiplications in the unfrozen phase; auto: bf16 where the hardware has it",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument(
@@ -56,29 +69,29 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, showing progress on stderr and the result on stdout; returns the exit code."""
-    from rich.console import Console  # imported here, as is torch below, so that --help need not wait
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    import torch  # imported here, as is all that imports it, so that --help need not wait
+    from accelerate import Accelerator
 
+    from training.card import in_words
     from training.job import Job, train
+    from training.progress import bars
 
-    recipe = Recipe(head_epochs=args.head_epochs, head_rate=args.head_lr, epochs=args.epochs, rate=args.lr)
-    work = args.work or args.data / "_tellapart"
-    job = Job(args.data, args.out, work, args.weights, args.lane, args.device, args.seed, recipe)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    try:
-        summary = train(job, Progress(*columns, console=Console(stderr=True)))
-    except KeyboardInterrupt:
-        print(f"Stopped; {args.out} is unfinished, and the same command starts it anew.", file=sys.stderr)  # noqa: T201
-        return 130
-    print(sentence(summary, args.out))  # noqa: T201
-    return 0
-
-
-def sentence(summary: dict[str, Any], out: Path) -> str:
-    """The result in words."""
-    found = summary["metrics"]["validation"]
-    low, high = found["wilson95"]
-    return (
-        f"{out}: {found['errors']} errors in {found['photos']} validation photos, {found['error_rate']:.1%} "
-        f"(95 % interval {low:.1%} to {high:.1%}), in {summary['seconds']:.0f} s."
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: torch finds no CUDA device here; give --device cpu.")
+    accelerator = Accelerator(cpu=args.device == "cpu")
+    recipe = Recipe(
+        head_epochs=args.head_epochs, head_rate=args.head_lr, epochs=args.epochs, rate=args.lr, mixup=args.mixup
     )
+    work = args.work or args.data / "_tellapart"
+    job = Job(args.data, args.out, work, args.weights, args.lane, args.precision, args.seed, recipe)
+    try:
+        with bars(show=accelerator.is_main_process) as progress:
+            summary = train(job, accelerator, progress)
+    except KeyboardInterrupt:
+        print(f"Stopped; {args.out} is unfinished, and the same command goes on with it.", file=sys.stderr)  # noqa: T201
+        return 130
+    if accelerator.is_main_process:
+        print(f"{args.out}: {in_words(summary['metrics']['validation'])}, in {summary['seconds']:.0f} s.")  # noqa: T201
+        print(summary["measured"])  # noqa: T201
+        print(f"Next: python -m training export {args.out} --out models/NAME")  # noqa: T201
+    return 0

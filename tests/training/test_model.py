@@ -24,7 +24,7 @@ def thousand() -> dict[str, Tensor]:
 
 
 def built(weights: str | Path) -> Classifier:
-    return build(3, PREPROCESS, 0.5, str(weights))[0]
+    return build(3, PREPROCESS, str(weights))[0]
 
 
 def test_it_is_torchvisions_network_with_normalisation_inside() -> None:
@@ -46,7 +46,7 @@ def test_layer_groups_hold_every_weight_once() -> None:
 def test_body_comes_from_the_file_and_the_head_is_new(tmp_path: Path) -> None:
     given = thousand()
     save_file(given, tmp_path / "w.safetensors", metadata={"made": "for this test"})
-    network, start = build(3, PREPROCESS, 0.5, str(tmp_path / "w.safetensors"))
+    network, start = build(3, PREPROCESS, str(tmp_path / "w.safetensors"))
     state = network.state_dict()
     assert state["fc.weight"].shape == (3, 512)
     assert all(
@@ -96,7 +96,7 @@ def test_imagenet_weights_are_torchvisions_file(tmp_path: Path, monkeypatch: pyt
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     torch.save(thousand(), cache / "resnet34-b627a593.pth")
-    network, start = build(3, PREPROCESS, 0.5, "imagenet")
+    network, start = build(3, PREPROCESS, "imagenet")
     assert torch.equal(network.conv1.weight, thousand()["conv1.weight"].float())
     assert start.name == "imagenet"
     assert "https://download.pytorch.org/models/resnet34-b627a593.pth" in start.source

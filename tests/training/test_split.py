@@ -4,13 +4,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from training.__main__ import main
 from training.errors import TrainingError
-from training.split import COLUMNS, Row, Split, choose, prepare, read
+from training.folders import Row
+from training.progress import bars
+from training.split import COLUMNS, Split, choose, prepare, read
 
 
-def split(data: Path, seed: int = 42) -> Split:
-    return prepare(data, data / "_tellapart", seed)
+def split(data: Path, seed: int = 42, *, again: bool = False) -> Split:
+    return prepare(data, data / "_tellapart", seed, bars(show=False), again=again)
 
 
 def sides(data: Path) -> dict[str, str]:
@@ -51,19 +55,52 @@ def test_the_split_depends_on_content_and_seed_alone(draw, tmp_path: Path) -> No
         (copy / "disc" / f"{number:02}.jpg").rename(copy / "disc" / f"x{99 - number}.jpg")
     chosen = {row.sha256: row.split for row in split(data).rows}
     assert {row.sha256: row.split for row in split(copy).rows} == chosen
-    assert {row.sha256: row.split for row in choose([*split(data).rows], 42)} == chosen
-    assert choose(rows(50), 1) != choose(rows(50), 2)
+    assert choose(rows(50), [], 1, []) != choose(rows(50), [], 2, [])
 
 
 def test_known_split_never_changes() -> None:
-    chosen = choose(rows(20), 42)
-    assert [row.file for row in chosen if row.split == "validation"] == ["a/3.jpg", "a/13.jpg", "a/15.jpg", "a/17.jpg"]
+    chosen = choose(rows(20), [], 42, [])
+    assert [row.file for row in chosen if row.split == "validation"] == ["a/4.jpg", "a/7.jpg", "a/9.jpg", "a/17.jpg"]
 
 
-def test_one_photo_more_moves_hardly_any_other() -> None:
-    before = {row.file: row.split for row in choose(rows(100), 42)}
-    after = {row.file: row.split for row in choose(rows(101), 42)}
-    assert sum(before[file] != after[file] for file in before) <= 1
+def test_photos_that_stay_keep_their_fold_when_others_come_and_go(draw) -> None:
+    data = draw(disc=12, square=12)
+    before = {row.sha256: row.fold for row in split(data).rows}
+    (data / "disc" / "03.jpg").unlink()
+    draw(first=40, square=6)
+    after = split(data, again=True).rows
+    assert all(before.get(row.sha256, row.fold) == row.fold for row in after)
+    assert len(after) == 12 - 1 + 18
+    assert set(Counter((row.label, row.fold) for row in after).values()) <= {2, 3, 4}
+    assert split(data).rows == after
+
+
+def test_under_500_photos_each_validates_once_and_from_500_on_none_has_a_fold() -> None:
+    few = choose(rows(499), [], 42, [])
+    assert Counter(row.fold for row in few) == {"0": 100, "1": 100, "2": 100, "3": 100, "4": 99}
+    assert {row.split for row in few if row.fold == "0"} == {"validation"}
+    many = choose(rows(500), [], 42, [])
+    assert {row.fold for row in many} == {""}
+    assert Counter(row.split for row in many) == {"train": 400, "validation": 100}
+
+
+def test_look_alikes_stand_in_one_fold(draw) -> None:
+    data = draw(disc=8, square=8)
+    for number in range(8):
+        with Image.open(data / "disc" / f"{number:02}.jpg") as photo:
+            photo.resize((240, 180)).save(data / "square" / f"larger-{number}.jpg", quality=60)
+    folds = {row.file: row.fold for row in split(data).rows}
+    for number in range(8):
+        assert folds[f"disc/{number:02}.jpg"] == folds[f"square/larger-{number}.jpg"]
+    assert len(set(folds.values())) == 5
+
+
+def test_the_command_says_what_came_of_it(draw, capsys) -> None:
+    data = draw(disc=10, square=10)
+    assert main(["split", str(data)]) == 0
+    said = capsys.readouterr().out
+    assert "16 photos train, 4 validate" in said
+    assert "5 folds" in said
 
 
 def test_equal_photos_stand_on_one_side(draw) -> None:
@@ -142,7 +179,7 @@ def test_photos_that_no_longer_fit_the_file_are_named(draw, what: str) -> None:
     data = draw(disc=5, square=5)
     split(data)
     change(data, what)
-    with pytest.raises(TrainingError, match=rf"1 file \(disc/(00|new)\.jpg\) {what}.*delete that file to split anew"):
+    with pytest.raises(TrainingError, match=rf"1 file \(disc/(00|new)\.jpg\) {what}.*split anew with --again"):
         split(data)
 
 
@@ -167,7 +204,15 @@ def test_folder_without_photos(tmp_path: Path) -> None:
         split(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "file,class,split,sha256\na.jpg,a,both,00\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a,b\n1,2\n",
+        "file,class,split,fold,sha256\na.jpg,a,both,,00\n",
+        "file,class,split,fold,sha256\na.jpg,a,train,9,00\n",
+    ],
+)
 def test_file_that_is_no_split(tmp_path: Path, text: str) -> None:
     path = tmp_path / "split.csv"
     path.write_text(text)

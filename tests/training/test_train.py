@@ -18,12 +18,14 @@ from torchvision.models import resnet34
 
 from app.image import Preprocess, model_input, read_photo
 from training.__main__ import main
+from training.folders import Row
 from training.model import build
 from training.run_folder import describe_data
-from training.split import Row
 
 ROOT = Path(__file__).parents[2]
-FILES = {"run.json", "split.csv", "history.csv", "checkpoint.safetensors", "validation.csv"}
+PLAIN = {"run.json", "split.csv", "history.csv", "steps.csv", "validation.csv"}
+FAST = PLAIN | {"stage-1.safetensors", "features.safetensors"}
+FULL = FAST | {"stage-2.safetensors", "batch.jpg"}
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -41,7 +43,7 @@ def start(data: Path, out: Path, *flags: str) -> subprocess.Popen[str]:
 
 
 def body(out: Path) -> dict[str, torch.Tensor]:
-    weights = load_file(out / "checkpoint.safetensors")
+    weights = load_file(out / json.loads((out / "run.json").read_text())["checkpoint"])
     return {name: value for name, value in weights.items() if not name.startswith("fc.")}
 
 
@@ -51,7 +53,7 @@ def test_fast_lane_from_the_command_line(draw, tmp_path: Path) -> None:
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "validation photos" in stdout
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == FAST
 
     run = json.loads((out / "run.json").read_text())
     assert (run["format"], run["lane"], run["seed"], run["device"]) == (1, "fast", 42, "cpu")
@@ -59,19 +61,16 @@ def test_fast_lane_from_the_command_line(draw, tmp_path: Path) -> None:
     assert run["preprocess"]["mean"] == list(Preprocess().mean)
     assert run["settings"]["head_epochs"] == 4
     assert run["data"]["photos"] == {name: {"train": 6, "validation": 2} for name in run["classes"]}
+    assert run["measured"].startswith("Out of fold: each of the 24 photos")
     assert run["weights"] == {"name": "none", "sha256": "", "source": "random weights"}
     assert (out / "split.csv").read_bytes() == (data / "_tellapart" / "split.csv").read_bytes()
-    assert [line["phase"] for line in lines(out / "history.csv")] == ["head"] * 4
+    assert [line["fit"] for line in lines(out / "history.csv")][:20] == [str(n // 4) for n in range(20)]
 
     predictions = lines(out / "validation.csv")
     errors = sum(line["class"] != line["predicted"] for line in predictions)
     found = run["metrics"]["validation"]
-    assert (found["photos"], found["errors"]) == (6, errors)
+    assert (found["photos"], found["errors"]) == (24, errors)
     assert found["wilson95"][0] <= found["error_rate"] <= found["wilson95"][1]
-
-    network = resnet34(num_classes=3)
-    network.load_state_dict(load_file(out / "checkpoint.safetensors"))
-    check_predictions(network.eval(), data, predictions, run["classes"])
 
 
 def check_predictions(
@@ -89,7 +88,8 @@ def check_predictions(
 
 
 def test_full_lane_trains_the_body_and_fast_leaves_it_alone(draw, tmp_path: Path) -> None:
-    data = draw(disc=5, stripes=5)
+    draw("data/train", disc=5, stripes=5)
+    data = draw("data/val", first=20, disc=1, stripes=1)
     flags = ("--lane", "full", "--epochs", "2", "--head-epochs", "2")
     assert train(data, tmp_path / "full", *flags) == 0
     assert train(data, tmp_path / "fast", "--lane", "fast", "--head-epochs", "2") == 0
@@ -101,29 +101,70 @@ def test_full_lane_trains_the_body_and_fast_leaves_it_alone(draw, tmp_path: Path
         ("unfrozen", "0"),
         ("unfrozen", "1"),
     ]
-    assert {path.name for path in (tmp_path / "full").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "full").iterdir()} == FULL
     torch.manual_seed(42)
-    initial = build(2, Preprocess(), 0.5, "none")[0].state_dict()
+    initial = build(2, Preprocess(), "none")[0].state_dict()
     full, fast = body(tmp_path / "full"), body(tmp_path / "fast")
     assert all(torch.equal(fast[name], initial[name]) for name in fast)
-    assert not any(torch.equal(full[name], initial[name]) for name in full)
+    assert not torch.equal(full["conv1.weight"], initial["conv1.weight"])
+    run = json.loads((tmp_path / "full" / "run.json").read_text())
+    losses = [float(line["valid_loss"]) for line in history if line["phase"] == "unfrozen"]
+    assert run["best_epoch"] == losses.index(min(losses))
+    network = resnet34(num_classes=2)
+    network.load_state_dict(load_file(tmp_path / "full" / "stage-2.safetensors"))
+    check_predictions(network.eval(), data, lines(tmp_path / "full" / "validation.csv"), run["classes"])
 
 
-def test_ctrl_c_leaves_whole_files_and_the_same_command_starts_anew(draw, tmp_path: Path) -> None:
-    data, out = draw(disc=5, stripes=5), tmp_path / "run"
-    process = start(data, out, "--epochs", "1000", "--head-epochs", "2")
-    until = time.monotonic() + 60
-    while not (out / "history.csv").exists() and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+def stop(process: subprocess.Popen[str], signal_number: int, history: Path, epochs: int) -> str:
+    """Send the signal once so many epochs are recorded; returns what the process said on stderr."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        if history.exists() and len(lines(history)) >= epochs:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    return process.communicate(timeout=60)[1]
+
+
+def test_a_stopped_run_goes_on_and_ends_in_the_weights_of_an_unstopped_one(draw, tmp_path: Path, capsys) -> None:
+    draw("data/train", disc=6, stripes=6)
+    data = draw("data/val", first=20, disc=1, stripes=1)
+    flags = ("--epochs", "3", "--head-epochs", "2")
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert train(data, whole, *flags) == 0
+    process = start(data, stopped, "--device", "cpu", *flags)
+    stderr = stop(process, signal.SIGINT, stopped / "history.csv", 3)
     assert process.returncode == 130
     assert "unfinished" in stderr
     assert "Traceback" not in stderr
-    assert {path.name for path in out.iterdir()} <= {"split.csv", "history.csv"}
-    assert lines(out / "history.csv")
-    assert train(data, out, "--lane", "fast", "--head-epochs", "1") == 0
-    assert {path.name for path in out.iterdir()} == FILES
+    process = start(data, stopped, "--device", "cpu", *flags)
+    stop(process, signal.SIGKILL, stopped / "history.csv", 4)
+    assert process.returncode == -signal.SIGKILL
+    assert not (stopped / "run.json").exists()
+    assert train(data, stopped, "--lr", "5e-4", *flags) == 2
+    assert "unfinished run of other photos or settings" in capsys.readouterr().err
+    assert train(data, stopped, *flags) == 0
+    assert {path.name for path in stopped.iterdir()} == FULL
+    expected, found = (load_file(out / "stage-2.safetensors") for out in (whole, stopped))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    losses = [[line["train_loss"] for line in lines(out / "history.csv")] for out in (whole, stopped)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 5
+
+
+def test_two_processes_end_in_one_processs_weights(draw, tmp_path: Path) -> None:
+    draw("data/train", disc=7, stripes=6)
+    data = draw("data/val", first=20, disc=2, stripes=1)
+    flags = ("--epochs", "2", "--head-epochs", "2", "--precision", "f32")
+    assert train(data, tmp_path / "one", *flags) == 0
+    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "training"]
+    command = [sys.executable, "-m", *launch, "train", str(data), "--out", str(tmp_path / "two"), "--weights", "none"]
+    done = subprocess.run([*command, "--device", "cpu", *flags], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / name / "stage-2.safetensors") for name in ("one", "two"))
+    assert max(float((one[name].float() - two[name].float()).abs().max()) for name in one) <= 1e-4
+    assert done.stdout.count("validation photos wrong") == 1
 
 
 def test_a_finished_run_and_foreign_files_are_never_overwritten(draw, tmp_path: Path, capsys) -> None:
