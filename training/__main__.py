@@ -13,6 +13,7 @@ from training.errors import TrainingError
 COMMANDS = {
     "split": ("split", "decide which photos train and which validate"),
     "show-batch": ("show_batch", "draw some training photos as the network sees them"),
+    "lr-find": ("lr_find", "try learning rates, and suggest one"),
     "train": ("train", "fine-tune a network on folders of photos"),
     "export": ("export", "make a bundle from a finished run"),
 }

@@ -42,6 +42,11 @@ class OneCycle:
             group["lr"] = one_cycle_rate(position, peak)
             group["betas"] = (one_cycle_momentum(position), BETA2)
 
+    def hold(self, rate: float) -> None:
+        """Set the last layer group's rate to `rate` and the others' in proportion, outside of any cycle."""
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = rate * peak / self.peaks[-1]
+
     def step(self, loss: Tensor, value: float) -> float:
         """One optimizer step on `loss`; `value` is what it is over the whole batch, returned.
 
