@@ -15,6 +15,7 @@ COMMANDS = {
     "show-batch": ("show_batch", "draw some training photos as the network sees them"),
     "lr-find": ("lr_find", "try learning rates, and suggest one"),
     "train": ("train", "fine-tune a network on folders of photos"),
+    "sgd": ("sgd_lesson", "draw how gradient descent fits a line"),
     "export": ("export", "make a bundle from a finished run"),
 }
 
