@@ -40,7 +40,7 @@ class Line(NamedTuple):
     b: float
 
     def __str__(self) -> str:
-        return f"a = {self.a:#.3g}, b = {self.b:#.3g}"
+        return f"a = {self.a:.3g}, b = {self.b:.3g}"
 
 
 TRUTH = Line(a=3.0, b=2.0)
@@ -133,14 +133,16 @@ LINE_VIEW, LOSS_VIEW = (-6, 9), (0.03, 1e4)
 DURATIONS = [600, *[300] * 10, *[90] * 49, 4000]  # ms a picture: the first steps slowly, they tell most
 HTML = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>SGD</title>
-<style>body{max-width:1100px;margin:2rem auto;padding:0 1rem;background:#f8f5ef}img,input{width:100%}</style>
+<style>body{max-width:1100px;margin:2rem auto;padding:0 1rem;background:#f8f5ef;accent-color:#1f6f54}
+img,input{width:100%}</style>
 <img alt="A line learnt at three learning rates: too low, right, too high">
 <input type="range" min="0" max="60" value="0" aria-label="Step">
 <script>
 const frames = FRAMES, durations = DURATIONS;
 const picture = document.querySelector("img"), slider = document.querySelector("input");
 const show = () => { picture.src = frames[slider.value]; };
-const play = () => { show(); timer = setTimeout(() => { slider.value++; play(); }, durations[slider.value]); };
+const next = () => { slider.value = (+slider.value + 1) % frames.length; play(); };
+const play = () => { show(); timer = setTimeout(next, durations[slider.value]); };
 let timer = 0;
 slider.oninput = () => { clearTimeout(timer); show(); };
 matchMedia("(prefers-reduced-motion: reduce)").matches ? show() : play();
@@ -170,10 +172,10 @@ def run(args: argparse.Namespace) -> int:
     write_bytes(args.out, encode(frames, suffix))
     by_hand, by_torch = gradient(START, x, y), gradient_by_autograd(START, x, y)
     rows = [f"gradient    by hand {by_hand} · by autograd {by_torch}"]
-    rows += [f"truth       {TRUTH}, loss {mean_squared_error(TRUTH, x, y):#.3g}, all of it noise"]
+    rows += [f"truth       {TRUTH}, loss {mean_squared_error(TRUTH, x, y):.3g}, all of it noise"]
     for name, lines in descents.items():
         loss = mean_squared_error(lines[-1], x, y)
-        rows += [f"{name:11} {lines[-1]}, loss {loss:#.3g}: {verdict(loss, x, y)} (rate {RATES[name]})"]
+        rows += [f"{name:11} {lines[-1]}, loss {loss:.3g}: {verdict(loss, x, y)} (rate {RATES[name]})"]
     print(*rows, f"Look at {args.out}. Then find your photos' rate: python -m training lr-find DATA", sep="\n")  # noqa: T201
     return 0
 
@@ -234,8 +236,10 @@ class Panel:
         self.drawn += above.plot([], [], lw=3, **moving)
         (self.batch,) = above.plot([], [], "o", markersize=6, markeredgecolor="white", **moving)
         (self.curve,) = below.plot([], [], lw=2.5, **moving)
-        self.state = above.text(0, 1.03, "", transform=above.transAxes, size=9, **{**moving, "color": INK})
-        self.verdict = below.text(0.97, 0.84, "", transform=below.transAxes, ha="right", weight="bold", **moving)
+        self.state = above.text(0, 1.03, "", transform=above.transAxes, size=10.5, **{**moving, "color": INK})
+        moving |= {"transform": below.transAxes, "ha": "right"}
+        self.verdict = below.text(0.97, 0.84, "", weight="bold", **moving)
+        self.loss = below.text(0.97, 0.05, "", size=10.5, **{**moving, "color": INK})
 
     def _frame(self, name: str, colour: str) -> None:
         """What stands still: titles, axes, a word on the dotted line."""
@@ -261,12 +265,13 @@ class Panel:
         self.batch.set_data(self.x[batch], self.y[batch])
         loss = self.losses[number]
         self.curve.set_data(range(number + 1), self.losses[: number + 1])
-        self.state.set_text(f"{self.lines[number]}, loss {loss:#.3g}")
+        self.state.set_text(str(self.lines[number]))
+        self.loss.set_text(f"loss {loss:.3g}")
         beyond = ", off the scale" if loss > LOSS_VIEW[1] else ""
         self.verdict.set_text(verdict(loss, self.x, self.y) + beyond)
         for artist in (*self.drawn, self.batch, self.state):
             self.above.draw_artist(artist)
-        for artist in (self.curve, self.verdict):
+        for artist in (self.curve, self.verdict, self.loss):
             self.below.draw_artist(artist)
 
 

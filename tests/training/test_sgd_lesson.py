@@ -51,6 +51,25 @@ def test_the_command_draws_a_gif_and_a_page_that_needs_nothing_else(tmp_path: Pa
     assert page.read_text().count("data:image/png;base64,") == 61
 
 
+@pytest.mark.parametrize("seed", ["42", "7"])
+def test_words_stay_inside_the_picture_however_large_the_numbers(tmp_path: Path, seed: str) -> None:
+    still = tmp_path / "last step, größer.png"
+    assert main(["sgd", "--out", str(still), "--seed", seed]) == 0
+    with Image.open(still) as picture:
+        margin = np.asarray(picture.convert("RGB"))[60:, 1087:].reshape(-1, 3)
+    assert len(np.unique(margin, axis=0)) == 1
+
+
+def test_what_stands_at_out_is_replaced_only_by_a_whole_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.gif").mkdir()
+    assert main(["sgd", "--out", str(tmp_path / "folder.gif")]) == 2
+    (tmp_path / "old.png").write_text("old")
+    assert main(["sgd", "--out", str(tmp_path / "old.png")]) == 0
+    with Image.open(tmp_path / "old.png") as picture:
+        assert picture.size == (1100, 640)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.gif", "old.png"]
+
+
 @pytest.mark.parametrize("flags", [["--out", "x.mp4"], ["--out", "/proc/x/sgd.gif"], ["--seed", "-1"]])
 def test_bad_input_is_one_sentence(capsys, flags: list[str]) -> None:
     assert main(["sgd", *flags]) == 2
