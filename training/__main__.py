@@ -16,6 +16,7 @@ COMMANDS = {
     "lr-find": ("lr_find", "try learning rates, and suggest one"),
     "train": ("train", "fine-tune a network on folders of photos"),
     "sgd": ("sgd_lesson", "draw how gradient descent fits a line"),
+    "clean": ("clean", "look through the photos a run found hardest, in the browser"),
     "export": ("export", "make a bundle from a finished run"),
 }
 

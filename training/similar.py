@@ -23,9 +23,9 @@ SIDE = 32  # imagehash.phash's own: 8 × 8 frequencies of a 32 × 32 picture
 ENOUGH = 64  # pixels a side that a JPEG is decoded to at least, to be scaled down to SIDE
 # In grey levels of 255: below it a picture's frequencies are rounding and JPEG noise.
 FLAT = 2.0
-Indices = np.ndarray[Any, np.dtype[np.int64]]
-
 BLOCK = 256  # fingerprints compared with all others at a time: 256 × 16,000 × 8 bytes are 33 MB
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def fingerprint(photo: Photo) -> int:
