@@ -11,6 +11,7 @@ from training.errors import TrainingError
 
 # command → its module, with add_arguments(parser) and run(args) -> exit code, and what it does
 COMMANDS = {
+    "verify": ("verify", "look through the photos: broken ones to quarantine, doubtful ones named"),
     "split": ("split", "decide which photos train and which validate"),
     "show-batch": ("show_batch", "draw some training photos as the network sees them"),
     "lr-find": ("lr_find", "try learning rates, and suggest one"),

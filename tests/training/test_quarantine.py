@@ -108,11 +108,13 @@ def test_relabelled_then_quarantined_goes_back_both_steps(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["../secret", "disc/../../secret", "/etc/hostname", "disc", "other/x.jpg", "disc/no.jpg"]
+    "file", ["../secret", "disc/../../secret", "/etc/hostname", "disc", "loose.jpg", "disc/deep/x.jpg", "disc/no.jpg"]
 )
 def test_files_outside_the_classes_stay_and_so_do_the_others(draw: Draw, tmp_path: Path, file: str) -> None:
     data = draw(disc=1, square=1)
-    (tmp_path / "secret").write_text("mine")
+    (data / "disc/deep").mkdir()
+    for path in (tmp_path / "secret", data / "loose.jpg", data / "disc/deep/x.jpg"):
+        path.write_text("mine")
     with pytest.raises(TrainingError, match=r"class folder|any more"):
         quarantine(data, data / "_tellapart", {"disc/00.jpg": "bad", file: "bad"})
     with pytest.raises(TrainingError, match=r"class folder|any more"):
