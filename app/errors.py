@@ -49,6 +49,18 @@ class Refusal(Exception):
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
 
 
+class OriginRefusal(Refusal):
+    """A site answered a fetch with another status than 200.
+
+    `origin_status` and its Retry-After header, as it stands, are for whoever tries again; the service tells neither.
+    """
+
+    def __init__(self, origin_status: int, origin_retry_after: str) -> None:
+        super().__init__("fetch_failed", "The site did not answer with a photo.", detail=f"status {origin_status}")
+        self.origin_status = origin_status
+        self.origin_retry_after = origin_retry_after
+
+
 class SettingError(Exception):
     """A flag or variable has a value that cannot be used; the message names it and says what it wants. Exit code 2."""
 

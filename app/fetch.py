@@ -21,7 +21,7 @@ import httpcore2
 import httpx2
 
 from app.addresses import HostPolicy, blocked, is_literal, same_address
-from app.errors import Refusal
+from app.errors import OriginRefusal, Refusal
 
 __all__ = ["Fetcher", "HostPolicy", "system_dial", "system_resolve"]
 
@@ -281,7 +281,7 @@ class Fetcher:
 
     async def _read(self, response: httpx2.Response) -> bytes:
         if response.status_code != 200:
-            raise Refusal("fetch_failed", "The site did not answer with a photo.")
+            raise OriginRefusal(response.status_code, response.headers.get("origin-retry-after", ""))
         if response.headers.get("origin-content-encoding", "identity").lower() != "identity":
             raise Refusal("fetch_failed", "The site sent the photo compressed, though asked not to.")
         too_large = Refusal("too_large", f"The photo is larger than {self._max_bytes / 1e6:g} MB.")

@@ -11,12 +11,15 @@ from training.errors import TrainingError
 
 # command → its module, with add_arguments(parser) and run(args) -> exit code, and what it does
 COMMANDS = {
+    "download": ("download", "fetch the photos that a list of URLs names"),
     "verify": ("verify", "look through the photos: broken ones to quarantine, doubtful ones named"),
     "split": ("split", "decide which photos train and which validate"),
     "show-batch": ("show_batch", "draw some training photos as the network sees them"),
     "lr-find": ("lr_find", "try learning rates, and suggest one"),
     "train": ("train", "fine-tune a network on folders of photos"),
     "sgd": ("sgd_lesson", "draw how gradient descent fits a line"),
+    "report": ("report", "write one page about a run: curves, mistakes, settings"),
+    "compare": ("compare", "compare two runs on the photos that both judged"),
     "clean": ("clean", "look through the photos a run found hardest, in the browser"),
     "export": ("export", "make a bundle from a finished run"),
 }
@@ -27,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description="From folders of photos to a bundle.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module_name, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name in arguments[:1]:  # only the module asked for is imported
             module = import_module(f"training.{module_name}")
             module.add_arguments(command)
