@@ -82,7 +82,7 @@ class Journal:
 def _read(path: Path, files: Collection[str], classes: Collection[str]) -> list[Decision]:
     """The rows of `path`, checked."""
     try:
-        rows = [Decision(*(line[name] for name in COLUMNS)) for line in read_rows(path)]
+        rows = [Decision(*(line[name] for name in COLUMNS)) for line in read_rows(path, dict)]
     except KeyError as error:
         raise TrainingError(f"{path} has no column {error}; rename the file to begin anew.") from error
     known = set(files)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from training.errors import TrainingError
 from training.files import write_rows
 
+Record = TypeVar("Record")
 EPOCHS, STEPS, PREDICTIONS = "history.csv", "steps.csv", "validation.csv"
 HEAD, UNFROZEN = "head", "unfrozen"
 FINAL = "final"  # the fit on all photos, after the folds; it has nobody left to validate it
@@ -68,8 +69,8 @@ def read_epochs(folder: Path) -> list[Epoch]:
     def rate(text: str) -> float | None:
         return float(text) if text else None
 
-    return [
-        Epoch(
+    def epoch(row: dict[str, str]) -> Epoch:
+        return Epoch(
             row["fit"],
             row["phase"],
             int(row["epoch"]),
@@ -79,8 +80,8 @@ def read_epochs(folder: Path) -> list[Epoch]:
             rate(row["valid_error"]),
             float(row["seconds"]),
         )
-        for row in read_rows(folder / EPOCHS)
-    ]
+
+    return read_rows(folder / EPOCHS, epoch)
 
 
 def write_steps(folder: Path, steps: Sequence[Step]) -> None:
@@ -90,10 +91,13 @@ def write_steps(folder: Path, steps: Sequence[Step]) -> None:
 
 def read_steps(folder: Path) -> list[Step]:
     """The rows of steps.csv; raises TrainingError if it is missing or broken."""
-    return [
-        Step(row["fit"], row["phase"], int(row["step"]), float(row["lr"]), float(row["momentum"]), float(row["loss"]))
-        for row in read_rows(folder / STEPS)
-    ]
+
+    def step(row: dict[str, str]) -> Step:
+        return Step(
+            row["fit"], row["phase"], int(row["step"]), float(row["lr"]), float(row["momentum"]), float(row["loss"])
+        )
+
+    return read_rows(folder / STEPS, step)
 
 
 def write_predictions(folder: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
@@ -108,8 +112,9 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction], classes: 
 
 def read_predictions(folder: Path) -> list[Prediction]:
     """The rows of validation.csv; raises TrainingError if it is missing or broken."""
-    return [
-        Prediction(
+
+    def prediction(row: dict[str, str]) -> Prediction:
+        return Prediction(
             row["file"],
             row["class"],
             row["predicted"],
@@ -117,14 +122,14 @@ def read_predictions(folder: Path) -> list[Prediction]:
             float(row["loss"]),
             {name.removeprefix("p_"): float(value) for name, value in row.items() if name.startswith("p_")},
         )
-        for row in read_rows(folder / PREDICTIONS)
-    ]
+
+    return read_rows(folder / PREDICTIONS, prediction)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV file with a header; raises TrainingError if there is none."""
+def read_rows(path: Path, read: Callable[[dict[str, str]], Record]) -> list[Record]:
+    """What `read` makes of each row of a CSV file with a header; raises TrainingError if that cannot be done."""
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return list(csv.DictReader(file))
-    except (OSError, csv.Error) as error:
-        raise TrainingError(f"{path} cannot be read ({error}).") from error
+            return [read(row) for row in csv.DictReader(file)]
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be read ({type(error).__name__}: {error}).") from error
