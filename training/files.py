@@ -5,17 +5,38 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from training.errors import TrainingError
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written, before hours are spent on what is to be written there.
+
+    It may be that it does not exist yet. Raises TrainingError.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise TrainingError(f"{folder} cannot be a folder, as {nearest} is a file; give another --out.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise TrainingError(f"{folder} cannot be written, as {nearest} may not be; give another --out.")
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, making its folder if need be."""
+    """Write `content` to `path`, making its folder if need be. Raises OSError, and leaves nothing half written then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from app.bundle import GRAPH, WEIGHTS, Array
 from app.engine_torch import Network
 from app.image import Preprocess
+from training.files import write_bytes
 
 OUTPUTS = ("logits", "features", "cam")
 # torchvision's batch norm epsilon
@@ -73,7 +74,7 @@ def write(model: onnx.ModelProto, folder: Path) -> None:
     _name_tensors(model.graph)
     large = {tensor.name: tensor for tensor in model.graph.initializer if _is_weight(tensor.name)}
     arrays = {name: np.ascontiguousarray(_stored(name, numpy_helper.to_array(t))) for name, t in large.items()}
-    (folder / WEIGHTS).write_bytes(save(arrays))  # save_file would make it unreadable for the container's user
+    write_bytes(folder / WEIGHTS, save(arrays))  # save_file would make it unreadable for the container's user
     offsets = _offsets(folder / WEIGHTS)
     for name, tensor in large.items():
         _point(tensor, *offsets[name])
@@ -81,7 +82,7 @@ def write(model: onnx.ModelProto, folder: Path) -> None:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     model.graph.ClearField("value_info")
-    onnx.save(model, folder / GRAPH)
+    write_bytes(folder / GRAPH, model.SerializeToString())
 
 
 def _is_weight(name: str) -> bool:

@@ -27,11 +27,11 @@ from training.history import FINAL, Prediction, write_epochs, write_predictions,
 from training.loop import Fit, Ground, features
 from training.metrics import errors_per_class
 from training.model import StartWeights, build
-from training.progress import advancer
+from training.progress import advancer, tell
 from training.recipe import Recipe
 from training.show_batch import picture
 from training.split import Split, check_sides, prepare
-from training.state import load_state
+from training.state import discard, load_state
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def decode(job: Job, split: Split, progress: Progress) -> Photos:
     advance = advancer(progress, "photos", len(split.rows))
     wide = job.lane == "full"
     photos, broken = load(job.data, split.rows, split.classes, Preprocess(), wide=wide, advance=advance)
-    for note in (*split.notes, *broken):
-        progress.console.print(note, highlight=False, markup=False, soft_wrap=True)
+    tell(progress, (*split.notes, *broken))
     check_sides(list(photos.rows), split.classes)
     return photos
 
@@ -183,7 +182,7 @@ def write(
     summary["checkpoint"] = files["best"]
     summary["metrics"] = {"validation": errors_per_class(predicted.numpy(), labels[order].numpy(), split.classes)}
     write_json(out / run_folder.SUMMARY, summary)
-    (out / run_folder.STATE).unlink(missing_ok=True)
+    discard(out)
 
 
 def predictions(

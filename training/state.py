@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,6 +17,9 @@ from torch import Tensor
 from training.errors import TrainingError
 from training.history import Epoch, Step
 from training.run_folder import STATE
+
+# Where it is written; a folder, as safetensors puts a file with a name of its own making beside the one it is to write.
+PLACE = STATE + ".tmp"
 
 
 @dataclass
@@ -28,7 +35,10 @@ class State:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write it beside its place, then rename: a kill at any moment leaves the old or the new one."""
+        """Write it beside its place, then rename: a kill at any moment leaves the old or the new one.
+
+        Raises OSError.
+        """
         words = {
             "asked": self.asked,
             "fits": self.fits,
@@ -36,13 +46,27 @@ class State:
             "steps": [asdict(step) for step in self.steps],
         }
         logits = {f"logits.{fit}.{n}": each for fit, found in self.logits.items() for n, each in enumerate(found)}
-        temporary = folder / (STATE + ".tmp")
-        save_file({**self.tensors, **logits}, temporary, {"state": json.dumps(words)})
-        temporary.replace(folder / STATE)
+        place = folder / PLACE
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        try:
+            save_file({**self.tensors, **logits}, place / STATE, {"state": json.dumps(words)})
+            (place / STATE).replace(folder / STATE)
+        except SafetensorError as error:  # which has what the system said as text: "(os error 28)"
+            number = int("".join(re.findall(r"os error (\d+)", str(error))) or errno.EIO)
+            raise OSError(number, os.strerror(number), str(folder / STATE)) from error
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with `prefix` and a dot, without it."""
         return {n.removeprefix(prefix + "."): t for n, t in self.tensors.items() if n.startswith(prefix + ".")}
+
+
+def discard(folder: Path) -> None:
+    """Remove the state in `folder`, and what a kill may have left of one half written."""
+    (folder / STATE).unlink(missing_ok=True)
+    shutil.rmtree(folder / PLACE, ignore_errors=True)
 
 
 def load_state(folder: Path, asked: str) -> State:

@@ -50,6 +50,9 @@ def ask(engines: Sequence[Engine], photos: Sequence[Views], advance: Callable[[]
         advance()
         return rows
 
-    with ThreadPoolExecutor(engines[0].streams) as pool:
+    pool = ThreadPoolExecutor(engines[0].streams)
+    try:
         answered = [row for rows in pool.map(one, photos) for row in rows]
+    finally:
+        pool.shutdown(cancel_futures=True)  # on Ctrl-C some are still in line
     return [np.stack(rows) for rows in zip(*answered, strict=True)]
