@@ -6,6 +6,7 @@ import argparse
 import errno
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from app.errors import BundleError, SettingError
 from training.errors import TrainingError
@@ -59,9 +60,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def advice(error: OSError) -> str:
-    """What to do about a full disk: every command can be given again, and loses nothing by it."""
+    """What to do about it: every command can be given again, and loses nothing by it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return " Make room, then give the same command again."
+    if error.errno in (errno.EACCES, errno.EROFS) and "_tellapart" in Path(str(error.filename)).parts:
+        return " Give another folder for it with --work DIR."
     return ""
 
 

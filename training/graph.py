@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import StringStringEntryProto, TensorProto, numpy_helper
+from onnxscript import optimizer
 from safetensors.numpy import save
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -56,7 +57,7 @@ def to_onnx(network: Network, preprocess: Preprocess) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations, none of them ours to mend
-        program = torch.onnx.export(
+        exported = torch.onnx.export(
             network,
             (example,),
             dynamo=True,
@@ -65,7 +66,11 @@ def to_onnx(network: Network, preprocess: Preprocess) -> onnx.ModelProto:
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
         )
-    return cast(torch.onnx.ONNXProgram, program).model_proto
+    program = cast(torch.onnx.ONNXProgram, exported)
+    # the exporter folds no more than 8,192 numbers: from 17 classes on it would leave fc.weight to be reshaped
+    size = network.fc.weight.numel()
+    optimizer.optimize(program.model, input_size_limit=size, output_size_limit=size)
+    return program.model_proto
 
 
 def write(model: onnx.ModelProto, folder: Path) -> None:

@@ -20,13 +20,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app.bundle import read_bundle
+from app.bundle import GRAPH, read_bundle
+from app.engine import OpenVinoEngine
+from app.engine_torch import Network
 from app.image import Preprocess
 from tests.bundles import SHIPPED, copy, resnet_state
 from tests.drawings import KINDS, bear, jpeg
 from tests.training.conftest import picture
 from tests.training.runs import write_run
-from training import golden
+from training import golden, graph
 from training.__main__ import main
 from training.dataset import load
 from training.errors import TrainingError
@@ -194,15 +196,22 @@ def test_a_photo_that_vanishes_is_named(data: Path) -> None:
         load(data, rows, ["disc"], Preprocess(), wide=False, advance=lambda: None)
 
 
-def test_a_folder_that_may_not_be_read_is_named(draw) -> None:
+@pytest.mark.parametrize(
+    ("locked", "mode", "sentence"),
+    [
+        ("disc", 0o000, "disc: Permission denied.\n"),
+        (".", 0o500, "_tellapart: Permission denied. Give another folder for it with --work DIR.\n"),
+    ],
+)
+def test_a_folder_that_may_not_be_read_or_written_is_named(draw, locked: str, mode: int, sentence: str) -> None:
     data = draw(disc=5, stripes=5)
-    (data / "disc").chmod(0)
+    (data / locked).chmod(mode)
     command = [sys.executable, "-m", "training", "split", str(data)]
-    if os.geteuid() == 0:  # who may read everything
+    if os.geteuid() == 0:  # who may do everything
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    (data / "disc").chmod(0o700)
-    assert (done.returncode, done.stderr) == (2, f"{data / 'disc'}: Permission denied.\n")
+    (data / locked).chmod(0o700)
+    assert (done.returncode, done.stderr) == (2, f"{data}/{sentence}")
 
 
 def test_ctrl_c_is_a_word_while_torch_is_imported_too() -> None:
@@ -303,3 +312,14 @@ def test_a_class_that_the_network_never_answers_is_named(tmp_path: Path) -> None
 def test_golden_photos_are_chosen_from_all_classes() -> None:
     rows = [Row(f"{label}/{number}", label, "", "") for label in "abc" for number in range(200)]
     assert [row.file for row in in_turn(rows)[:5]] == ["a/0", "b/0", "c/0", "a/1", "b/1"]
+
+
+def test_a_thousand_classes_become_a_graph(tmp_path: Path) -> None:
+    network = Network(1000, Preprocess()).eval()
+    graph.write(graph.to_onnx(network, Preprocess()), tmp_path)
+    pixels = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    found = OpenVinoEngine(tmp_path / GRAPH, 1).infer(pixels.numpy())
+    with torch.inference_mode():
+        logits, _, cam = network(pixels)
+    assert torch.allclose(torch.from_numpy(found.logits), logits, rtol=1e-4, atol=1e-3)
+    assert torch.allclose(torch.from_numpy(found.cam), cam, rtol=1e-4, atol=1e-3)

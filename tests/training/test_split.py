@@ -211,6 +211,8 @@ def test_folder_without_photos(tmp_path: Path) -> None:
         "a,b\n1,2\n",
         "file,class,split,fold,sha256\na.jpg,a,both,,00\n",
         "file,class,split,fold,sha256\na.jpg,a,train,9,00\n",
+        "file;class;split;fold;sha256\na.jpg;a;train;;00\n",
+        "file,class,split,fold,sha256\na.jpg,a,train,,00\na.jpg,a,validation,,00\n",
     ],
 )
 def test_file_that_is_no_split(tmp_path: Path, text: str) -> None:
