@@ -15,15 +15,13 @@ from training.errors import TrainingError
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder in which nothing can be written, before hours are spent on what is to be written there.
-
-    It may be that it does not exist yet. Raises TrainingError.
-    """
+    """Refuse a folder, perhaps still to be made, in which nothing can be written, before hours are spent on what is to
+    stand there. Raises TrainingError."""
     nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not nearest.is_dir():
         raise TrainingError(f"{folder} cannot be a folder, as {nearest} is a file; give another --out.")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise TrainingError(f"{folder} cannot be written, as {nearest} may not be; give another --out.")
+        raise TrainingError(f"{folder} cannot be written: {nearest} is closed to you; give another --out.")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
