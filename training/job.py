@@ -31,7 +31,7 @@ from training.progress import advancer
 from training.recipe import Recipe
 from training.show_batch import picture
 from training.split import Split, check_sides, prepare
-from training.state import load_state
+from training.state import State, load_state
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
             runner.run(fit, None)
             runner.finish(fit)
     epochs = 1 + best_epoch(fits, state.logits, photos.labels) if fits[-1].name == FINAL else None
-    stages = runner.run(fits[-1], epochs)
+    runner.run(fits[-1], epochs)
     best = best_epoch(fits, state.logits, photos.labels)
     summary |= {
         "preprocess": asdict(Preprocess()),
@@ -83,7 +83,7 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
         "best_epoch": best,
     }
     if accelerator.is_main_process:
-        write(job, split, ground, fits, runner, stages, best, summary)
+        write(job, split, ground, fits, runner.state, best, summary)
     accelerator.wait_for_everyone()
     return summary
 
@@ -158,29 +158,23 @@ def measured(fits: Sequence[Fit], photos: int) -> str:
 
 
 def write(
-    job: Job, split: Split, ground: Ground, fits: Sequence[Fit], runner: Runner, stages: dict[str, dict[str, Tensor]],
-    best: int, summary: dict[str, Any],
-) -> None:  # fmt: skip
-    """Fill the run folder, run.json last; `summary` gets its last entries here."""
+    job: Job, split: Split, ground: Ground, fits: Sequence[Fit], state: State, best: int, summary: dict[str, Any]
+) -> None:
+    """Put what is still missing into the run folder, run.json last; `summary` gets its last entries here."""
     out, labels = job.out, ground.photos.labels
-    files = {"stage-1": run_folder.STAGE_1, "best": run_folder.STAGE_2}
-    if job.lane == "fast":
-        files = {"best": run_folder.STAGE_1}
-    for stage, name in files.items():
-        write_bytes(out / name, save(stages[stage]))
     write_bytes(out / run_folder.SPLIT, split.path.read_bytes())
     names = json.dumps([row.file for row in ground.photos.rows])
     write_bytes(out / run_folder.FEATURES, save({"features": ground.features[0].cpu().contiguous()}, {"files": names}))
-    write_epochs(out, runner.state.epochs)
-    write_steps(out, runner.state.steps)
+    write_epochs(out, state.epochs)
+    write_steps(out, state.steps)
     judged = [fit for fit in fits if fit.name != FINAL]
-    found = predictions(ground.photos, judged, runner.state.logits, best, split.classes)
+    found = predictions(ground.photos, judged, state.logits, best, split.classes)
     write_predictions(out, found, split.classes)
     if job.lane == "full":
         write_bytes(out / run_folder.BATCH, picture(ground.photos, job.recipe.augmentation, job.seed))
     order = torch.cat([fit.validation for fit in judged])
-    predicted = torch.cat([runner.state.logits[fit.name][best] for fit in judged]).argmax(1)
-    summary["checkpoint"] = files["best"]
+    predicted = torch.cat([state.logits[fit.name][best] for fit in judged]).argmax(1)
+    summary["checkpoint"] = run_folder.STAGE_1 if job.lane == "fast" else run_folder.STAGE_2
     summary["metrics"] = {"validation": errors_per_class(predicted.numpy(), labels[order].numpy(), split.classes)}
     write_json(out / run_folder.SUMMARY, summary)
     (out / run_folder.STATE).unlink(missing_ok=True)

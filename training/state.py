@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,17 +19,17 @@ from training.run_folder import STATE
 @dataclass
 class State:
     """`asked`: the job as JSON, which must be the same to go on; `fits`: names of finished fits; `logits`: of the last
-    phase's epochs so far, by fit, each [V, C]; `tensors`: network.*, optimizer.* and best.* of the fit at work."""
+    phase's epochs so far, by fit, each [V, C]; `parts`: the network's and the optimizer's tensors to go on from."""
 
     asked: str
     fits: list[str] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     logits: dict[str, list[Tensor]] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
-    def save(self, folder: Path) -> None:
-        """Write it beside its place, then rename: a kill at any moment leaves the old or the new one."""
+    def save(self, folder: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Write it with the `parts` of the fit at work; a kill at any moment leaves the old file or the new one."""
         words = {
             "asked": self.asked,
             "fits": self.fits,
@@ -36,13 +37,20 @@ class State:
             "steps": [asdict(step) for step in self.steps],
         }
         logits = {f"logits.{fit}.{n}": each for fit, found in self.logits.items() for n, each in enumerate(found)}
-        temporary = folder / (STATE + ".tmp")
-        save_file({**self.tensors, **logits}, temporary, {"state": json.dumps(words)})
-        temporary.replace(folder / STATE)
+        tensors = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
+        write_tensors(folder / STATE, {**tensors, **logits}, {"state": json.dumps(words)})
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names begin with `prefix` and a dot, without it."""
-        return {n.removeprefix(prefix + "."): t for n, t in self.tensors.items() if n.startswith(prefix + ".")}
+    def take(self) -> dict[str, dict[str, Tensor]]:
+        """The parts of the fit that was stopped, which are handed out once; they are large."""
+        parts, self.parts = self.parts, {}
+        return parts
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], words: dict[str, str] | None = None) -> None:
+    """Write a safetensors file beside its place, then rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, words)
+    temporary.replace(path)
 
 
 def load_state(folder: Path, asked: str) -> State:
@@ -64,5 +72,9 @@ def load_state(folder: Path, asked: str) -> State:
     logits: dict[str, list[Tensor]] = {}
     for name in sorted((n for n in tensors if n.startswith("logits.")), key=lambda n: int(n.rsplit(".", 1)[1])):
         logits.setdefault(name.split(".")[1], []).append(tensors.pop(name))
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        part, _, own = name.partition(".")
+        parts.setdefault(part, {})[own] = value
     epochs, steps = [Epoch(**epoch) for epoch in words["epochs"]], [Step(**step) for step in words["steps"]]
-    return State(asked, words["fits"], epochs, steps, logits, tensors)
+    return State(asked, words["fits"], epochs, steps, logits, parts)

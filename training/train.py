@@ -73,8 +73,11 @@ def run(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
     from training.card import in_words
+    from training.files import write_bytes
     from training.job import Job, train
     from training.progress import bars
+    from training.report import REPORT, render
+    from training.run_folder import read_run
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: torch finds no CUDA device here; give --device cpu.")
@@ -93,5 +96,7 @@ def run(args: argparse.Namespace) -> int:
     if accelerator.is_main_process:
         print(f"{args.out}: {in_words(summary['metrics']['validation'])}, in {summary['seconds']:.0f} s.")  # noqa: T201
         print(summary["measured"])  # noqa: T201
+        write_bytes(args.out / REPORT, render(read_run(args.out, args.data)))
+        print(f"All of it, with pictures: {args.out / REPORT}")  # noqa: T201
         print(f"Next: python -m training export {args.out} --out models/NAME")  # noqa: T201
     return 0

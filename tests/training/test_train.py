@@ -23,7 +23,7 @@ from training.model import build
 from training.run_folder import describe_data
 
 ROOT = Path(__file__).parents[2]
-PLAIN = {"run.json", "split.csv", "history.csv", "steps.csv", "validation.csv"}
+PLAIN = {"run.json", "report.html", "split.csv", "history.csv", "steps.csv", "validation.csv"}
 FAST = PLAIN | {"stage-1.safetensors", "features.safetensors"}
 FULL = FAST | {"stage-2.safetensors", "batch.jpg"}
 
