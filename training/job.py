@@ -59,7 +59,9 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
     run_folder.check_free(job.out)
     with accelerator.main_process_first():
         split = prepare(job.data, job.work, job.seed, progress)
+    decoding = time.monotonic()
     photos = decode(job, split, progress)
+    decoded = time.monotonic()
     ground, start = prepare_ground(job, split, photos, accelerator, progress)
     summary = describe(job, split, start, ground)
     fits = plan(photos.rows)
@@ -79,6 +81,7 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
         "versions": run_folder.versions(),
         "date": date.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
+        "decode_s": round(decoded - decoding, 1),
         "measured": measured(fits, len(photos.rows)),
         "best_epoch": best,
     }

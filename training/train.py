@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--head-lr", float, recipe.head_rate, "peak learning rate of the head alone"),
         ("--epochs", int, recipe.epochs, "epochs of the unfrozen phase (full lane)"),
         ("--lr", float, recipe.rate, "peak learning rate of the unfrozen phase; early layers get a tenth"),
+        ("--batch-size", int, recipe.batch_size, "photos per step; on a GPU, more keep it busy"),
     ):
         parser.add_argument(flag, type=positive(kind), default=value, help=f"{meaning} (default: {value:g})")
     parser.add_argument("--work", metavar="DIR", type=Path, help="where split.csv is kept (default: DATA/_tellapart)")
@@ -83,7 +84,12 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError("--device cuda: torch finds no CUDA device here; give --device cpu.")
     accelerator = Accelerator(cpu=args.device == "cpu")
     recipe = Recipe(
-        head_epochs=args.head_epochs, head_rate=args.head_lr, epochs=args.epochs, rate=args.lr, mixup=args.mixup
+        batch_size=args.batch_size,
+        head_epochs=args.head_epochs,
+        head_rate=args.head_lr,
+        epochs=args.epochs,
+        rate=args.lr,
+        mixup=args.mixup,
     )
     work = args.work or args.data / "_tellapart"
     job = Job(args.data, args.out, work, args.weights, args.lane, args.precision, args.seed, recipe)
