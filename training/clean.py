@@ -11,6 +11,7 @@ import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -80,13 +81,21 @@ def serve(session: Session, listening: socket.socket) -> None:
         server(session, token, port).run(sockets=[listening])
 
 
-def server(session: Session, token: str, port: int) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Asked to end, it first ends what it is at, however often it is asked: photos may be on their way."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.force_exit = False
+
+
+def server(session: Session, token: str, port: int) -> Server:
     """What serves the page, once it is given a socket that listens at `port`."""
     config = uvicorn.Config(
         create_app(session, token, port), http="h11", ws="none", lifespan="off", loop="asyncio",
-        log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2,
+        log_config=None, access_log=False, server_header=False,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def last_words(session: Session) -> str:

@@ -184,7 +184,9 @@ def describe(
 def cleaning(run: Path, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """`python -m training clean RUN`: the address it printed, and its process, ended afterwards if it still runs."""
     command = [sys.executable, "-m", "training", "clean", str(run), *flags]
-    with subprocess.Popen(command, cwd=ROOT, env=clean_env(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=clean_env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().removeprefix("Open ").strip(), process

@@ -7,10 +7,14 @@ import io
 import os
 import re
 import signal
+import time
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,10 +25,12 @@ from tests.training.conftest import Draw, picture
 from tests.training.runs import cleaning, write_features, write_run
 from training import clean, quarantine
 from training.clean_advice import flags
+from training.clean_decisions import COLUMNS, FILE
+from training.clean_decisions import decide as decision
 from training.clean_list import BUTTONS, Neighbours, shown_classes
 from training.clean_session import Refused, Session
 from training.errors import TrainingError
-from training.files import held
+from training.files import held, write_rows
 from training.folders import Row
 from training.history import read_predictions
 from training.run_folder import read_run
@@ -418,6 +424,32 @@ def test_the_command_from_address_to_ctrl_c(run: Path) -> None:
         told, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Nothing was moved" in told
+
+
+def test_ctrl_c_in_the_middle_of_the_moves_waits_for_them(draw: Draw, tmp_path: Path) -> None:
+    data = draw(disc=1, square=1)
+    for label in ("disc", "square"):
+        content = (data / label / "00.jpg").read_bytes()
+        for number in range(1, 300):
+            (data / label / f"{number}.jpg").write_bytes(content + str(number).encode())
+    run = write_run(tmp_path / "run", data, lane="fast")
+    rows = [row for row in read_run(run).rows if row.label == "disc"]
+    write_rows(run / FILE, COLUMNS, [astuple(decision(row.file, row.label, "delete")) for row in rows])
+    with cleaning(run) as (address, process), ThreadPoolExecutor() as pool:
+        origin, token = address.split("/#")
+        client = httpx2.Client(base_url=origin, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        check = client.get("/changes").json()["check"]
+        applying = pool.submit(client.post, "/apply", json={"check": check}, timeout=60)
+        while not (data / "_tellapart/moves.csv").exists() and not applying.done():
+            time.sleep(0.001)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+        assert applying.result().json()["quarantined"] == 300
+    assert process.returncode == 0
+    assert "Photos moved: 300." in told
+    assert "Traceback" not in told
+    assert len(list((data / "_tellapart/quarantine/disc").iterdir())) == 300
 
 
 def test_last_words_name_what_waits_and_what_comes_next(run: Path) -> None:
