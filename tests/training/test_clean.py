@@ -10,7 +10,6 @@ import signal
 import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,10 @@ from tests.training.conftest import Draw, picture
 from tests.training.runs import cleaning, write_features, write_run
 from training import clean, quarantine
 from training.clean_advice import flags
-from training.clean_decisions import COLUMNS, FILE
-from training.clean_decisions import decide as decision
 from training.clean_list import BUTTONS, Neighbours, shown_classes
 from training.clean_session import Refused, Session
 from training.errors import TrainingError
-from training.files import held, write_rows
+from training.files import held
 from training.folders import Row
 from training.history import read_predictions
 from training.run_folder import read_run
@@ -426,30 +423,25 @@ def test_the_command_from_address_to_ctrl_c(run: Path) -> None:
     assert "Nothing was moved" in told
 
 
-def test_ctrl_c_in_the_middle_of_the_moves_waits_for_them(draw: Draw, tmp_path: Path) -> None:
-    data = draw(disc=1, square=1)
-    for label in ("disc", "square"):
-        content = (data / label / "00.jpg").read_bytes()
-        for number in range(1, 300):
-            (data / label / f"{number}.jpg").write_bytes(content + str(number).encode())
-    run = write_run(tmp_path / "run", data, lane="fast")
-    rows = [row for row in read_run(run).rows if row.label == "disc"]
-    write_rows(run / FILE, COLUMNS, [astuple(decision(row.file, row.label, "delete")) for row in rows])
-    with cleaning(run) as (address, process), ThreadPoolExecutor() as pool:
-        origin, token = address.split("/#")
-        client = httpx2.Client(base_url=origin, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
-        check = client.get("/changes").json()["check"]
-        applying = pool.submit(client.post, "/apply", json={"check": check}, timeout=60)
-        while not (data / "_tellapart/moves.csv").exists() and not applying.done():
-            time.sleep(0.001)
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
-        assert applying.result().json()["quarantined"] == 300
-    assert process.returncode == 0
-    assert "Photos moved: 300." in told
-    assert "Traceback" not in told
-    assert len(list((data / "_tellapart/quarantine/disc").iterdir())) == 300
+def test_ctrl_c_in_the_middle_of_the_moves_waits_for_them(run: Path) -> None:
+    session = opened(run)
+    session.decide(0, "delete")
+    check = session.changes()["check"]
+    with clean.listen(0) as listening, ThreadPoolExecutor() as pool:
+        port = listening.getsockname()[1]
+        server = clean.server(session, "token", port)
+        with session._lock:  # so that the moves take until this block ends
+            serving = pool.submit(server.run, [listening])
+            client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer token"})
+            applying = pool.submit(client.post, "/apply", json={"check": check})
+            while not server.server_state.tasks:
+                time.sleep(0.01)
+            for _ in range(2):
+                server.handle_exit(signal.SIGINT, None)
+            time.sleep(0.3)  # it looks every 0.1 s
+            assert not serving.done()
+        assert applying.result().json()["quarantined"] == 1
+        serving.result(10)
 
 
 def test_last_words_name_what_waits_and_what_comes_next(run: Path) -> None:
