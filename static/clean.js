@@ -59,16 +59,20 @@ function undo() {
 }
 
 function go(step) {
-  const index = state.at[state.side] + step;
-  if (!photos()[index]) return;
-  state.at[state.side] = index;
-  show();
+  return act(async () => {
+    const index = state.at[state.side] + step;
+    if (!photos()[index]) return;
+    state.at[state.side] = index;
+    show();
+  });
 }
 
 function choose(side) {
-  if (!state.sides[side]) return;
-  state.side = side;
-  show();
+  return act(async () => {
+    if (!state.sides[side]) return;
+    state.side = side;
+    show();
+  });
 }
 
 function typed(event) {
