@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
     parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where deleted photos go (default: DATA/_tellapart)")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="port of 127.0.0.1 (default: any that is free)")
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="port of 127.0.0.1 (default: any that is free)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
