@@ -110,4 +110,5 @@ def read_run(folder: Path, data: Path | None = None) -> Run:
         raise TrainingError(f"There is no finished run at {folder}: it has no {SUMMARY}.") from None
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} is not a finished run: {SUMMARY} cannot be read ({error}).") from error
-    return Run(folder, summary, data or Path(summary["data"]["path"]), tuple(read(folder / SPLIT)))
+    rows = tuple(history.some(read(folder / SPLIT), folder / SPLIT))
+    return Run(folder, summary, data or Path(summary["data"]["path"]), rows)
