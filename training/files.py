@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from training.errors import TrainingError
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, making its folder if need be."""
+    """Write `content` to `path`, making its folder if need be. Raises OSError, and leaves nothing half written then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -30,3 +40,31 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, UTF-8, keys in their given order."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def held(folder: Path, otherwise: str) -> Iterator[None]:
+    """Hold `folder` for this process alone; the system lets go of it when the process ends, however it ends.
+
+    Raises TrainingError(otherwise) if another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise TrainingError(otherwise) from error
+    except OSError:  # some network file systems know no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Make a working folder if need be, and keep other commands from writing there meanwhile; raises TrainingError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder, f"Another command is at work in {folder}: wait until it has ended."):
+        yield
