@@ -25,7 +25,7 @@ PACE = Pace()
 
 # what can become of a URL → what is counted then
 NEW, THERE, TWICE = "new", "there already", "gave a photo that was there"
-FAILS, FAILED_BEFORE, NOT_ASKED = "failed", "failed in an earlier run, not asked again", "not asked"
+FAILS, FAILED_BEFORE, NOT_ASKED = "failed", "failed in an earlier run", "not asked"
 FATES = {NEW: "photo", THERE: "photo", TWICE: "URL", FAILS: "URL", FAILED_BEFORE: "URL", NOT_ASKED: "URL"}
 
 
@@ -86,8 +86,8 @@ def summary(urls: UrlList, ledger: Ledger, download: Download, data: Path) -> It
     for label, own in rows.items():
         yield from _of_class(label, own, download)
     for host, site in download.sites.items():
-        if site.left:
-            yield f"{host} {site.left}: {several(len(site.queue), 'URL')} of it not asked in this run."
+        if site.left and site.queue:
+            yield f"{host} {site.left}: {several(len(site.queue), 'URL')} of it not asked."
     passing = sum(row is not None and row.outcome == FAILED for own in rows.values() for row in own)
     if passing:
         yield f"{several(passing, 'URL')} failed for a reason that may pass; the same command asks again."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -67,54 +67,55 @@ class Download:
         for label in {one.label for one in listed}:
             for leftover in (self._data / label).glob(LEFTOVER):
                 leftover.unlink()
-        for one in listed:
-            self.site(one).queue.append(one)
+        wanted = [one for one in listed if self._outcome(one) in (None, FAILED)]
+        for _ in range(len(listed) - len(wanted)):
+            self._advance()
         self._slots = asyncio.Semaphore(max(workers, 1))
         # four times the places: a look-up that hangs keeps its own long after its fetch has given up
         slots = 4 * max(workers, 1)
         async with Fetcher(policy, timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES, slots=slots) as self._fetcher:
             if workers:
-                await self._all()
+                await self._all(wanted)
             else:
-                await self._until_one_fails(listed)
+                await self._until_one_fails(wanted)
 
-    async def _until_one_fails(self, listed: Sequence[Listed]) -> None:
-        for one in listed:
+    def _outcome(self, one: Listed) -> str | None:
+        """What the ledger says of a URL, if anything."""
+        row = self._ledger.row(one.url, one.label)
+        return row.outcome if row else None
+
+    async def _until_one_fails(self, wanted: Sequence[Listed]) -> None:
+        for one in wanted:
             await self._turn(one)
             if self.failures:
                 return
 
-    async def _all(self) -> None:
-        """Every host has its own queue, with few lanes."""
+    async def _all(self, wanted: Sequence[Listed]) -> None:
+        """Every host has its own queue, with few lanes; what failed in an earlier run comes last, or a site might be
+        left because of the same URLs again."""
+        for one in sorted(wanted, key=lambda one: self._outcome(one) == FAILED):
+            self.site(one).queue.append(one)
         try:
             async with asyncio.TaskGroup() as lanes:
                 for site in self.sites.values():
-                    # what failed in an earlier run comes last, or the site might be left because of it once more
-                    site.queue = deque(sorted(site.queue, key=self._known))
                     for _ in range(min(self._pace.per_host, len(site.queue))):
                         lanes.create_task(self._lane(site))
         except ExceptionGroup as group:  # a disk that is full, told as such
             raise group.exceptions[0] from None
-
-    def _known(self, one: Listed) -> bool:
-        return self._ledger.row(one.url, one.label) is not None
 
     async def _lane(self, site: Site) -> None:
         while site.queue and not site.left:
             await self._turn(site.queue.popleft())
 
     async def _turn(self, one: Listed) -> None:
-        """Deal with one URL; pause if its site was asked."""
-        known = self._ledger.row(one.url, one.label)
-        asked = (known is None or known.outcome == FAILED) and await self._enter(one.label)
-        if asked:
+        """Ask for one URL, unless its class is full, and pause."""
+        if await self._enter(one.label):
             try:
                 await self._get(one)
             finally:
                 await self._leave(one.label)
-        self._advance()
-        if asked:
             await asyncio.sleep(self._pace.pause_s)
+        self._advance()
 
     async def _enter(self, label: str) -> bool:
         """Take a place among the photos that a class still needs; waits while those in flight may fill it, and returns
