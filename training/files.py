@@ -37,6 +37,16 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
 
 
+def write_work(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """`write_rows` in a working folder; raises TrainingError, which names the flag for another one."""
+    try:
+        write_rows(path, columns, rows)
+    except OSError as error:
+        raise TrainingError(
+            f"{path.parent} cannot be written to ({error.strerror}); name another folder: --work DIR."
+        ) from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, UTF-8, keys in their given order."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

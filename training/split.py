@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from training.errors import TrainingError
-from training.files import write_rows
+from training.files import write_work
 from training.folders import TRAIN, VALIDATION, Row, check_class, misplaced, scan
 from training.folds import FOLDS, choose
 from training.progress import advancer, bars
@@ -84,7 +84,7 @@ def prepare(data: Path, work: Path, seed: int, progress: Progress, *, again: boo
         alike = look_alikes(data, found, progress)
         rows = choose(found, alike, seed, kept)
         check_sides(rows, {row.label for row in rows})
-        write_rows(path, COLUMNS, ((row.file, row.label, row.split, row.fold, row.sha256) for row in rows))
+        write_work(path, COLUMNS, ((row.file, row.label, row.split, row.fold, row.sha256) for row in rows))
         if alike:
             notes.append(f"{sum(map(len, alike))} photos look like another one: such photos stay on one side.")
     return Split(tuple(rows), path, tuple(notes + doubts(rows)))

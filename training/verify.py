@@ -10,7 +10,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from training.errors import TrainingError
-from training.files import write_rows
+from training.files import write_work
 from training.findings import BAD, CLOSED, MEANINGS, NO_CLASS, Finding, find, look_at
 from training.folders import Row, astray, files_of, misplaced
 from training.progress import advancer, bars
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     with bars() as progress:
         looks = look_at(data, rows, advancer(progress, "photos", len(rows)))
     findings = find(rows, looks)
-    _write(work, findings)
+    write_work(work / "verify.csv", COLUMNS, map(astuple, findings))
     check_share(findings, len(rows), work)
     before = len(read_moves(work))
     bad = {finding.file: finding.detail for finding in findings if finding.kind == BAD and not args.dry_run}
@@ -102,15 +102,6 @@ def moved(now: int, before: int, work: Path) -> Iterator[str]:
 def _in_words(finding: Finding) -> str:
     both = f" and {shown(finding.other)}" if finding.other else ""
     return f"{shown(finding.file)}{both}: {shown(finding.detail)}"
-
-
-def _write(work: Path, findings: Sequence[Finding]) -> None:
-    try:
-        write_rows(work / "verify.csv", COLUMNS, map(astuple, findings))
-    except OSError as error:
-        raise TrainingError(
-            f"{work} cannot be written to ({error.strerror}); name another folder: --work DIR."
-        ) from error
 
 
 def _undo(data: Path, work: Path) -> int:

@@ -246,6 +246,13 @@ def test_a_class_whose_photos_all_look_alike_cannot_be_split(draw) -> None:
         split(data)
 
 
+def test_a_working_folder_that_cannot_be_written_to_is_told(draw, tmp_path: Path) -> None:
+    data = draw(disc=5, square=5)
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="name another folder: --work DIR"):
+        prepare(data, tmp_path / "file", 42, bars(show=False))
+
+
 def test_folder_without_photos(tmp_path: Path) -> None:
     (tmp_path / "disc").mkdir()
     with pytest.raises(TrainingError, match="no folder with photos"):
