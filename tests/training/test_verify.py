@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,6 +192,13 @@ def test_what_is_doubtful_about_a_photo_both_edges() -> None:
     assert kinds(photo.point(lambda value: value // 8)) == ["dark", "plain"]
     assert kinds(Image.new("RGB", (300, 300), "white")) == ["plain"]
     assert kinds(Image.fromarray(np.array([[0, 255]], np.uint8))) == ["tiny"]
+
+
+def test_the_manual_has_every_finding() -> None:
+    text = (ROOT / "docs" / "train.md").read_text()
+    assert re.findall(r"^\| ([a-z ]+) \| ", text[text.index("## 3.") : text.index("## 4.")], re.MULTILINE) == [
+        "finding", *findings.MEANINGS,
+    ]  # fmt: skip
 
 
 def test_tiny_files_of_one_pixel_are_read(data: Path) -> None:
