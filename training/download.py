@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 from app.addresses import HostPolicy
@@ -24,7 +24,7 @@ MAX_WORKERS = 64
 PACE = Pace()
 
 # what can become of a URL → what is counted then
-NEW, THERE, TWICE = "new", "there already", "gave a photo that was there"
+NEW, THERE, TWICE = "new", "got earlier", "gave a photo that was there"
 FAILS, FAILED_BEFORE, NOT_ASKED = "failed", "failed in an earlier run", "not asked"
 FATES = {NEW: "photo", THERE: "photo", TWICE: "URL", FAILS: "URL", FAILED_BEFORE: "URL", NOT_ASKED: "URL"}
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--urls", metavar="FILE", type=Path, required=True, help=urls_help)
     label_help = "what the photos show (not needed where a CSV says it)"
     parser.add_argument("--class", dest="label", metavar="CLASS", help=label_help)
-    max_help = "photos per class, those of earlier runs included (default: all)"
+    max_help = "photos per class, those of earlier runs included that are still there (default: all)"
     parser.add_argument("--max-pics", metavar="N", type=_count(1, sys.maxsize), help=max_help)
     workers_help = "URLs at a time; 0: one by one, stopping at the first that fails (default: 8)"
     parser.add_argument("--workers", metavar="N", type=_count(0, MAX_WORKERS), default=8, help=workers_help)
@@ -83,8 +83,9 @@ def summary(urls: UrlList, ledger: Ledger, download: Download, data: Path) -> It
     rows: dict[str, list[Row | None]] = {}
     for one in urls.listed:
         rows.setdefault(one.label, []).append(ledger.row(one.url, one.label))
+    asked = set(download.asked)
     for label, own in rows.items():
-        yield from _of_class(label, own, download)
+        yield from _of_class(label, own, asked, download.new)
     for host, site in download.sites.items():
         if site.left and site.queue:
             yield f"{host} {site.left}: {several(len(site.queue), 'URL')} of it not asked."
@@ -95,10 +96,9 @@ def summary(urls: UrlList, ledger: Ledger, download: Download, data: Path) -> It
     yield f"What became of each URL: {ledger.path}."
 
 
-def _of_class(label: str, rows: Sequence[Row | None], download: Download) -> Iterator[str]:
+def _of_class(label: str, rows: Sequence[Row | None], asked: Set[Row], new: Set[Row]) -> Iterator[str]:
     """How the URLs of a class fared, and why some failed."""
-    asked = set(download.asked)
-    fates = Counter(_fate(row, row in asked, row in download.new) for row in rows)
+    fates = Counter(_fate(row, row in asked, row in new) for row in rows)
     yield f"{label}: {', '.join(f'{several(fates[fate], FATES[fate])} {fate}' for fate in FATES if fates[fate])}."
     reasons = Counter(row.reason for row in rows if row is not None and row.outcome != DONE)
     yield from (f"  {number} × {reason}" for reason, number in reasons.most_common())

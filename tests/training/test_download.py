@@ -229,7 +229,7 @@ def test_a_second_run_asks_only_for_what_failed_for_a_passing_reason(site, get, 
     assert len(ledger(tmp_path)) == 3
     first, second = capsys.readouterr().out.split("Next: ")[:2]
     assert "1 URL failed for a reason that may pass; the same command asks again." in first
-    assert "1 photo new, 1 photo there already, 1 URL failed in an earlier run." in second
+    assert "1 photo new, 1 photo got earlier, 1 URL failed in an earlier run." in second
     assert "may pass" not in second
 
 
