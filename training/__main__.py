@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+import warnings
 from importlib import import_module
 
 from app.errors import BundleError, SettingError
@@ -27,6 +29,9 @@ COMMANDS = {
 
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code: 0, 1 some inputs failed, 2 wrong use, 3 bundle refused, 130 stopped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
+    warnings.filterwarnings("ignore", module="PIL")  # oddities of photos that it reads all the same
     parser = argparse.ArgumentParser(prog="python -m training", description="From folders of photos to a bundle.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module_name, text) in COMMANDS.items():

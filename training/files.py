@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,16 @@ from training.errors import TrainingError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, making its folder if need be."""
+    """Write `content` to `path`, making its folder if need be. Raises OSError, and leaves nothing half written then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -30,6 +35,16 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     writer.writerow(columns)
     writer.writerows(rows)
     write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
+
+
+def write_work(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """`write_rows` in a working folder; raises TrainingError, which names the flag for another one."""
+    try:
+        write_rows(path, columns, rows)
+    except OSError as error:
+        raise TrainingError(
+            f"{path.parent} cannot be written to ({error.strerror}); name another folder: --work DIR."
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -55,3 +70,11 @@ def held(folder: Path, otherwise: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Make a working folder if need be, and keep other commands from writing there meanwhile; raises TrainingError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder, f"Another command is at work in {folder}: wait until it has ended."):
+        yield
