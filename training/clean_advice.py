@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from training.run_folder import Run
+from training.words import command
 
 
 def advice(run: Run, work: Path) -> dict[str, Any]:
@@ -33,8 +33,3 @@ def flags(summary: dict[str, Any]) -> list[str]:
     if weights["name"] == "none" or weights["source"].startswith("file "):
         found += ["--weights", weights["name"]]
     return found
-
-
-def command(*words: str) -> str:
-    """A line for a shell."""
-    return shlex.join(["python", "-m", "training", *words])

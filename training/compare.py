@@ -8,6 +8,7 @@ from pathlib import Path
 from training.comparison import Comparison, Side, compare
 from training.metrics import error_rate
 from training.run_folder import read_run
+from training.words import several
 
 SIGNIFICANT = 0.05
 NAMED = 5  # files of each kind that are told by name
@@ -30,15 +31,15 @@ def in_words(found: Comparison) -> list[str]:
     """The lines of the answer."""
     sides = (found.first, found.second)
     width = max(len(each.name) for each in sides)
-    lines = [f"{count(len(found.files))} judged by both, matched by content; copies count once."]
+    lines = [f"{several(len(found.files), 'photo')} judged by both, matched by content; copies count once."]
     lines += [
-        f"{count(each.alone)} judged by {each.name} alone, left out; it had {each.alone_wrong} of them wrong."
+        f"{several(each.alone, 'photo')} judged by {each.name} alone, left out; it had {each.alone_wrong} of them wrong."
         for each in sides
         if each.alone
     ]
     if found.relabelled:
         lines.append(
-            f"{count(found.relabelled)} labelled otherwise in the older run: "
+            f"{several(found.relabelled, 'photo')} labelled otherwise in the older run: "
             f"both runs are held to the labels of the newer one, {found.newer.name}."
         )
     if found.relabelled or found.older.alone:
@@ -56,17 +57,12 @@ def in_words(found: Comparison) -> list[str]:
     return [*lines, "", *changes(found), verdict(found)]
 
 
-def count(photos: int) -> str:
-    """ "1 photo", "2 photos"."""
-    return f"{photos} photo{'' if photos == 1 else 's'}"
-
-
 def rate_in_words(one: Side) -> str:
     """The run's errors on the common photos, with the 95 % Wilson interval."""
     rate = error_rate(one.wrong)
     low, high = (100 * bound for bound in rate["wilson95"])
     share = f"{100 * rate['error_rate']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %"
-    return f"{rate['errors']} of {count(rate['photos'])} wrong ({share})"
+    return f"{rate['errors']} of {several(rate['photos'], 'photo')} wrong ({share})"
 
 
 def table(found: Comparison) -> list[str]:
@@ -102,4 +98,4 @@ def verdict(found: Comparison) -> str:
     else:
         claim = f"{found.second.name} is {'better' if better > worse else 'worse'}"
     likely = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
-    return f"{claim}: {count(better)} got better, {worse} worse (exact McNemar test, {likely})."
+    return f"{claim}: {several(better, 'photo')} got better, {worse} worse (exact McNemar test, {likely})."
