@@ -70,7 +70,7 @@ class Neighbours:
 
 
 def read_neighbours(run: Run) -> Neighbours | None:
-    """The neighbours by features.safetensors, None where a run has no such file (its network came from elsewhere).
+    """The neighbours by features.safetensors, None where a run has no such file.
 
     Raises TrainingError if the file is broken or is about other photos.
     """

@@ -1,9 +1,10 @@
 """The compare command: two runs on the photos that both judged.
 
 Photos are matched by content, so that a renamed or moved one still counts; each content counts once. Every photo of a
-run was judged by a network that had not trained on it, so both figures are honest on the same photos. Where the runs
-differ in a photo's label, the newer run's counts for both: labels are corrected as time goes by, and a run that was
-trained on the wrong one is not to be praised for repeating it.
+run was judged by a network that had not trained on it, so both figures are honest on the same photos (of an imported
+network nobody knows that, and its sentence says so). Where the runs differ in a photo's label, the newer run's counts
+for both: labels are corrected as time goes by, and a run that was trained on the wrong one is not to be praised for
+repeating it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ NAMED = 5  # files of each kind that are told by name
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training compare`."""
-    parser.add_argument("first", type=Path, metavar="RUN", help="folder that train wrote, usually the older one")
+    parser.add_argument(
+        "first", type=Path, metavar="RUN", help="folder that train or import wrote, usually the older one"
+    )
     parser.add_argument("second", type=Path, metavar="OTHER_RUN", help="the one to compare it with")
 
 
