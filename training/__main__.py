@@ -19,6 +19,7 @@ COMMANDS = {
     "show-batch": ("show_batch", "draw some training photos as the network sees them"),
     "lr-find": ("lr_find", "try learning rates, and suggest one"),
     "train": ("train", "fine-tune a network on folders of photos"),
+    "import": ("import_weights", "take over a network that was trained elsewhere"),
     "sgd": ("sgd_lesson", "draw how gradient descent fits a line"),
     "report": ("report", "write one page about a run: curves, mistakes, settings"),
     "compare": ("compare", "compare two runs on the photos that both judged"),

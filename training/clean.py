@@ -31,7 +31,7 @@ HOST = "127.0.0.1"  # and no flag for another: the page moves files
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train or import wrote")
     parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where deleted photos go (default: DATA/_tellapart)")
     parser.add_argument(

@@ -79,7 +79,7 @@ def shown_classes(classes: Sequence[str], label: str, probabilities: Mapping[str
 
 
 def read_neighbours(run: Run) -> Neighbours | None:
-    """The neighbours by features.safetensors, None where a run has no such file (its network came from elsewhere).
+    """The neighbours by features.safetensors, None where a run has no such file.
 
     Raises TrainingError if the file is broken or is about other photos.
     """

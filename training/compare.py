@@ -16,7 +16,9 @@ NAMED = 5  # files of each kind that are told by name
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training compare`."""
-    parser.add_argument("first", type=Path, metavar="RUN", help="folder that train wrote, usually the older one")
+    parser.add_argument(
+        "first", type=Path, metavar="RUN", help="folder that train or import wrote, usually the older one"
+    )
     parser.add_argument("second", type=Path, metavar="OTHER_RUN", help="the one to compare it with")
 
 
@@ -33,7 +35,7 @@ def in_words(found: Comparison) -> list[str]:
     width = max(len(each.name) for each in sides)
     lines = [f"{several(len(found.files), 'photo')} judged by both, matched by content; copies count once."]
     lines += [
-        f"{several(each.alone, 'photo')} judged by {each.name} alone, left out; it had {each.alone_wrong} of them wrong."
+        f"{several(each.alone, 'photo')} judged by {each.name} alone, left out; it had {each.alone_wrong} wrong."
         for each in sides
         if each.alone
     ]

@@ -41,7 +41,7 @@ Report = Callable[[str, int], Callable[[], None]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train or import wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="bundle to write: models/NAME")
     parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
     golden_help = "photos to choose golden ones from; they travel with the bundle [small copies of yours]"
@@ -168,13 +168,13 @@ class Export:
     def _errors(self, reference: OpenVinoEngine, engine: OpenVinoEngine) -> dict[str, Any]:
         """The card's error rates: of both precisions on photos kept aside.
 
-        Where the network kept has trained on all photos: the rate out of fold, and both precisions on photos it has
-        seen, which says no more than whether they agree.
+        Where each photo was judged in turn: that rate, and both precisions on a fifth of the photos, which may have
+        trained the network that was kept: it says no more than whether they agree.
         """
         found = self._measure(reference, engine)
         if not any(row.fold for row in self.finished.rows):
             return {"validation": found}
-        return {"validation": {"f32": self.finished.summary["metrics"]["validation"]}, "seen_in_training": found}
+        return {"validation": {"f32": self.finished.summary["metrics"]["validation"]}, "both_precisions": found}
 
     def _measure(self, reference: OpenVinoEngine, engine: OpenVinoEngine) -> dict[str, Any]:
         """Errors of both precisions on the validation photos."""

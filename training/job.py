@@ -60,7 +60,7 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
     with accelerator.main_process_first():
         split = prepare(job.data, job.work, job.seed, progress)
     decoding = time.monotonic()
-    photos = decode(job, split, progress)
+    photos = decode(job.data, split, split.classes, progress, wide=job.lane == "full")
     decoded = time.monotonic()
     ground, start = prepare_ground(job, split, photos, accelerator, progress)
     summary = describe(job, split, start, ground)
@@ -91,11 +91,11 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
     return summary
 
 
-def decode(job: Job, split: Split, progress: Progress) -> Photos:
-    """The decoded photos; broken ones are named and left out, unless too few remain."""
+def decode(data: Path, split: Split, classes: Sequence[str], progress: Progress, *, wide: bool) -> Photos:
+    """The decoded photos, labelled by their place in `classes`; broken ones are named and left out, unless too few
+    remain."""
     advance = advancer(progress, "photos", len(split.rows))
-    wide = job.lane == "full"
-    photos, broken = load(job.data, split.rows, split.classes, Preprocess(), wide=wide, advance=advance)
+    photos, broken = load(data, split.rows, classes, Preprocess(), wide=wide, advance=advance)
     for note in (*split.notes, *broken):
         progress.console.print(note, highlight=False, markup=False, soft_wrap=True)
     check_sides(list(photos.rows), split.classes)
@@ -166,8 +166,7 @@ def write(
     """Put what is still missing into the run folder, run.json last; `summary` gets its last entries here."""
     out, labels = job.out, ground.photos.labels
     write_bytes(out / run_folder.SPLIT, split.path.read_bytes())
-    names = json.dumps([row.file for row in ground.photos.rows])
-    write_bytes(out / run_folder.FEATURES, save({"features": ground.features[0].cpu().contiguous()}, {"files": names}))
+    write_features(out, ground.photos, ground.features[0].cpu())
     write_epochs(out, state.epochs)
     write_steps(out, state.steps)
     judged = [fit for fit in fits if fit.name != FINAL]
@@ -181,6 +180,12 @@ def write(
     summary["metrics"] = {"validation": errors_per_class(predicted.numpy(), labels[order].numpy(), split.classes)}
     write_json(out / run_folder.SUMMARY, summary)
     (out / run_folder.STATE).unlink(missing_ok=True)
+
+
+def write_features(folder: Path, photos: Photos, features: Tensor) -> None:
+    """features.safetensors: what the network sees in each photo, float32 [N, 512], and the files' names."""
+    names = json.dumps([row.file for row in photos.rows])
+    write_bytes(folder / run_folder.FEATURES, save({"features": features.contiguous()}, {"files": names}))
 
 
 def predictions(

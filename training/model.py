@@ -108,7 +108,7 @@ def file_weights(path: Path) -> tuple[dict[str, Tensor], StartWeights]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             made = (file.metadata() or {}).get("made", "the file does not say how it was made")
     except SafetensorError as error:
-        raise TrainingError(f"--weights {path}: not a safetensors file ({error}).") from error
+        raise TrainingError(f"{path} is not a safetensors file, or broken ({error}).") from error
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return state, StartWeights(path.name, sha256, f"file {path.name}: {made}")
 

@@ -23,10 +23,11 @@ from training.split import read
 
 SUMMARY, SPLIT, FEATURES, BATCH = "run.json", "split.csv", "features.safetensors", "batch.jpg"
 STAGE_1, STAGE_2 = "stage-1.safetensors", "stage-2.safetensors"
+IMPORTED = "imported.safetensors"
 STATE = "state.safetensors"
 OURS = {
-    SUMMARY, SPLIT, FEATURES, BATCH, STAGE_1, STAGE_2, STATE, history.EPOCHS, history.STEPS, history.PREDICTIONS,
-    "report.html", "decisions.csv",
+    SUMMARY, SPLIT, FEATURES, BATCH, STAGE_1, STAGE_2, IMPORTED, STATE, "report.html", "decisions.csv",
+    history.EPOCHS, history.STEPS, history.PREDICTIONS,
 }  # fmt: skip
 LIBRARIES = ("torch", "torchvision", "pillow", "accelerate")
 
