@@ -2,8 +2,9 @@
 
 Photos are matched by content, so that a renamed or moved one still counts; each content counts once. Every photo of a
 run was judged by a network that had not trained on it, so both figures are honest on the same photos (of an imported
-network nobody knows that, and its sentence says so). Where the runs differ in a photo's label, the newer run's counts for both: labels are corrected as time goes by, and a run that was
-trained on the wrong one is not to be praised for repeating it.
+network nobody knows that, and its sentence says so). Where the runs differ in a photo's label, the newer run's counts
+for both: labels are corrected as time goes by, and a run that was trained on the wrong one is not to be praised for
+repeating it.
 
 That is one yardstick, but after cleaning not an impartial one: it was corrected where the older run disagreed with it,
 so wrong labels that the older run repeats are still there, and photos that it failed on may be gone. Both favour the

@@ -92,7 +92,7 @@ def take_over(job: Job, progress: Progress) -> dict[str, Any]:
     summary = describe(job, split, start, photos, answers, classes)
     summary |= {"date": date.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - started, 1)}
     write_bytes(job.out / run_folder.IMPORTED, save(network.state_dict()))
-    write_bytes(job.out / run_folder.SPLIT, split.path.read_bytes())
+    run_folder.write_split(job.out, photos.rows)
     write_features(job.out, photos, features)
     write_predictions(job.out, answers, classes)
     write_epochs(job.out, [])

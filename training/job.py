@@ -165,7 +165,7 @@ def write(
 ) -> None:
     """Put what is still missing into the run folder, run.json last; `summary` gets its last entries here."""
     out, labels = job.out, ground.photos.labels
-    write_bytes(out / run_folder.SPLIT, split.path.read_bytes())
+    run_folder.write_split(out, ground.photos.rows)
     write_features(out, ground.photos, ground.features[0].cpu())
     write_epochs(out, state.epochs)
     write_steps(out, state.steps)

@@ -18,8 +18,9 @@ from typing import Any
 from app.image import Preprocess
 from training import history
 from training.errors import TrainingError
+from training.files import write_rows
 from training.folders import Row
-from training.split import read
+from training.split import COLUMNS, cells, read
 
 SUMMARY, SPLIT, FEATURES, BATCH = "run.json", "split.csv", "features.safetensors", "batch.jpg"
 STAGE_1, STAGE_2 = "stage-1.safetensors", "stage-2.safetensors"
@@ -41,6 +42,11 @@ def check_free(folder: Path) -> None:
         raise TrainingError(f"{folder} already holds a finished run; give another --out, or delete it.")
     if held - OURS:
         raise TrainingError(f"{folder} holds other files, such as {min(held - OURS)}; give another --out.")
+
+
+def write_split(folder: Path, rows: Iterable[Row]) -> None:
+    """split.csv, with the photos that could be read."""
+    write_rows(folder / SPLIT, COLUMNS, map(cells, rows))
 
 
 def describe_data(data: Path, rows: Iterable[Row]) -> dict[str, Any]:

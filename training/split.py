@@ -84,7 +84,7 @@ def prepare(data: Path, work: Path, seed: int, progress: Progress, *, again: boo
         alike = look_alikes(data, found, progress)
         rows = choose(found, alike, seed, kept)
         check_sides(rows, {row.label for row in rows})
-        write_work(path, COLUMNS, ((row.file, row.label, row.split, row.fold, row.sha256) for row in rows))
+        write_work(path, COLUMNS, map(cells, rows))
         if alike:
             notes.append(f"{sum(map(len, alike))} photos look like another one: such photos stay on one side.")
     return Split(tuple(rows), path, tuple(notes + doubts(rows)))
@@ -99,6 +99,11 @@ def look_alikes(data: Path, rows: Sequence[Row], progress: Progress) -> list[lis
         int(rows[index].sha256[:16], 16) if value is None else value for index, value in zip(free, found, strict=True)
     ]
     return [[free[place] for place in group] for group in groups(prints)] if prints else []
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as it stands in a split file, under COLUMNS."""
+    return row.file, row.label, row.split, row.fold, row.sha256
 
 
 def read(path: Path) -> list[Row]:

@@ -18,9 +18,10 @@ from torchvision.models import resnet34
 
 from app.image import Preprocess, model_input, read_photo
 from training.__main__ import main
+from training.clean_list import read_neighbours
 from training.folders import Row
 from training.model import build
-from training.run_folder import describe_data
+from training.run_folder import describe_data, read_run
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {"run.json", "report.html", "split.csv", "history.csv", "steps.csv", "validation.csv"}
@@ -188,6 +189,9 @@ def test_broken_photos_are_left_out_and_data_may_be_read_only(draw, tmp_path: Pa
     assert "disc/03.jpg left out" in capsys.readouterr().err
     photos = json.loads((out / "run.json").read_text())["data"]["photos"]
     assert sum(photos["disc"].values()) == 6
+    run = read_run(out)
+    assert len(run.rows) == 13
+    assert read_neighbours(run) is not None  # features and split.csv are about the same photos
 
 
 def test_a_class_of_broken_photos_alone_is_refused(draw, tmp_path: Path, capsys) -> None:
