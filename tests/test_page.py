@@ -156,6 +156,16 @@ def test_model_page_of_the_shipped_bundle() -> None:
     assert f'"version": "{bundle.version}"' in shown
 
 
+def test_model_page_of_an_imported_network_claims_nothing_about_its_training() -> None:
+    card = read_bundle(SHIPPED).card
+    training = {"lane": "imported", "date": "2026-11-25", "measured": "By a network that was trained elsewhere."}
+    shown = text(render(model(**{**card, "training": training}), template="model.html"))
+    assert "By a network that was trained elsewhere." in shown
+    assert "Imported" in shown
+    assert "not trained on" not in shown
+    assert "Error on photos it was not trained on" in text(render(model(**card), template="model.html"))
+
+
 def test_model_page_of_a_bare_hostile_bundle() -> None:
     html = render(model(name=MARKUP, version="v", classes=HOSTILE, precision="f32"), template="model.html")
     assert "<b>" not in html

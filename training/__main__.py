@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import sys
+import warnings
 from importlib import import_module
-from pathlib import Path
 
 from app.errors import BundleError, SettingError
 from training.errors import TrainingError
@@ -19,6 +20,7 @@ COMMANDS = {
     "show-batch": ("show_batch", "draw some training photos as the network sees them"),
     "lr-find": ("lr_find", "try learning rates, and suggest one"),
     "train": ("train", "fine-tune a network on folders of photos"),
+    "import": ("import_weights", "take over a network that was trained elsewhere"),
     "sgd": ("sgd_lesson", "draw how gradient descent fits a line"),
     "report": ("report", "write one page about a run: curves, mistakes, settings"),
     "compare": ("compare", "compare two runs on the photos that both judged"),
@@ -29,6 +31,9 @@ COMMANDS = {
 
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code: 0, 1 some inputs failed, 2 wrong use, 3 bundle refused, 130 stopped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
+    warnings.filterwarnings("ignore", module="PIL")  # oddities of photos that it reads all the same
     try:
         args = parse(arguments)
         return int(args.run(args))
@@ -63,8 +68,6 @@ def advice(error: OSError) -> str:
     """What to do about it: every command can be given again, and loses nothing by it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return " Make room, then give the same command again."
-    if error.errno in (errno.EACCES, errno.EROFS) and "_tellapart" in Path(str(error.filename)).parts:
-        return " Give another folder for it with --work DIR."
     return ""
 
 

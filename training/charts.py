@@ -1,10 +1,11 @@
 """Line charts as numbers that a template draws as SVG, in the page's own colours: which lines, ticks, and where.
 
-(matplotlib's SVG brings its own fonts and colours, which know nothing of a dark page.)
+(matplotlib's SVG brings its own fonts and colours, which know nothing of a dark page, and takes a second to import.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -51,12 +52,11 @@ def draw(
     mark: float | None = None,
 ) -> Chart:
     """A chart from 0 to `top`; `word` writes a tick of the y axis, `legend` holds (kind, what it is)."""
-    from matplotlib.ticker import MaxNLocator  # takes half a second, which --help need not wait for
-
     right = max((x for line in lines for x, _ in line.points), default=0.0)
     left = min((x for line in lines for x, _ in line.points), default=0.0)
-    ys = [float(y) for y in MaxNLocator(4).tick_values(0, top or 1)]
-    xs = [float(x) for x in MaxNLocator(6, integer=True).tick_values(left, right) if left <= x <= right]
+    up, along = spacing(top or 1.0, 4), max(1.0, spacing(right - left or 1.0, 6))
+    ys = [up * number for number in range(1 + math.ceil((top or 1.0) / up - 1e-9))]
+    xs = [along * number for number in range(math.ceil(left / along), 1 + math.floor(right / along))]
 
     def across_at(x: float) -> float:
         share = (x - left) / (right - left) if right > left else 0.5
@@ -74,6 +74,15 @@ def draw(
         list(legend),
         None if mark is None else across_at(mark),
     )
+
+
+def spacing(span: float, most: int) -> float:
+    """The distance of ticks: the least of 1, 2 and 5 times a power of ten that cuts `span` into `most` parts or fewer.
+
+    Source: Heckbert, "Nice numbers for graph labels", Graphics Gems (1990).
+    """
+    power = 10.0 ** math.floor(math.log10(span / most))
+    return next(each * power for each in (1, 2, 5, 10) if span / (each * power) <= most + 1e-9)
 
 
 def path(points: Points) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from training.run_folder import FEATURES, Run
 
 NEAREST = 5  # neighbours that are asked for their label
 SHOWN = 6  # neighbours on the page
+BUTTONS, FEW_BUTTONS = 9, 6  # classes with a button, as there are digit keys; where there are more classes, so many
 BLOCK = 512  # photos compared with all others at a time: 512 × 16,000 float32 are 33 MB
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -69,8 +70,16 @@ class Neighbours:
         return np.take_along_axis(first, order, axis=1)
 
 
+def shown_classes(classes: Sequence[str], label: str, probabilities: Mapping[str, float]) -> list[str]:
+    """The classes that get a button: all in their order, or of many the photo's own and then the most probable."""
+    if len(classes) <= BUTTONS:
+        return list(classes)
+    others = sorted((name for name in classes if name != label), key=lambda name: -probabilities.get(name, 0.0))
+    return [label, *others][:FEW_BUTTONS]
+
+
 def read_neighbours(run: Run) -> Neighbours | None:
-    """The neighbours by features.safetensors, None where a run has no such file (its network came from elsewhere).
+    """The neighbours by features.safetensors, None where a run has no such file.
 
     Raises TrainingError if the file is broken or is about other photos.
     """

@@ -22,6 +22,16 @@ from training.errors import TrainingError
 
 LARGE, THUMBNAIL = 1200, 240  # pixels, longest side
 MAX_BODY = 10_000  # bytes; the largest request names a class
+NOT_KEPT = {"Cache-Control": "no-store"}  # neither on the browser's disk, nor shown after it has changed here
+
+
+class Static(StaticFiles):
+    """Asked about each time: the scripts import each other under names without a hash, so old and new could mix."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def create_app(session: Session, token: str, port: int) -> Starlette:
@@ -37,7 +47,7 @@ def create_app(session: Session, token: str, port: int) -> Starlette:
             Route("/decide", decide, methods=["POST"]),
             Route("/undo", undo, methods=["POST"]),
             Route("/apply", apply, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=respond.STATIC)),
+            Mount("/static", Static(directory=respond.STATIC)),
         ],
         middleware=[Middleware(PageHeaders), Middleware(Guard, token=token, port=port)],
         exception_handlers=dict.fromkeys((Refused, Refusal, TrainingError, OSError), on_refusal),
@@ -51,9 +61,7 @@ def create_app(session: Session, token: str, port: int) -> Starlette:
 
 def page(request: Request) -> Response:
     """The empty page; clean.js fills it."""
-    response = respond.page("clean.html", {})
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return respond.page("clean.html", {})
 
 
 def listing(request: Request) -> Response:
@@ -112,7 +120,7 @@ def on_refusal(request: Request, error: Exception) -> Response:
 
 def as_json(value: Any, status: int = 200) -> Response:
     """ASCII JSON, because file names that are not UTF-8 cannot be written otherwise."""
-    return Response(json.dumps(value), status, {"Cache-Control": "no-store"}, "application/json")
+    return Response(json.dumps(value), status, NOT_KEPT, "application/json")
 
 
 def _session(request: Request) -> Session:
@@ -122,7 +130,7 @@ def _session(request: Request) -> Session:
 
 def _picture(request: Request, longest: int) -> Response:
     content = _session(request).picture(request.path_params["row"], longest)
-    return Response(content, 200, {"Cache-Control": "private, max-age=3600"}, "image/jpeg")
+    return Response(content, 200, NOT_KEPT, "image/jpeg")
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -134,7 +142,7 @@ async def _body(request: Request) -> dict[str, Any]:
             raise Refused(413, "That is too long.")
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise Refused(400, "A JSON object is wanted.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
@@ -12,8 +11,9 @@ from typing import Any
 
 from app.image import fit, read_photo
 from training import quarantine
+from training.clean_advice import advice
 from training.clean_decisions import DECISIONS, DELETE, KEEP, RELABEL, Decision, Journal, decide
-from training.clean_list import Item, Neighbours, sides
+from training.clean_list import Item, Neighbours, shown_classes, sides
 from training.folders import Row
 from training.history import Prediction
 from training.run_folder import Run
@@ -46,6 +46,7 @@ class Session:
         self.sides = sides(run, predictions, neighbours, advance)
         self.journal = Journal(run.folder, [row.file for row in run.rows], run.classes)
         self.moved = 0
+        self._numbers = {row.file: number for number, row in enumerate(run.rows)}
         self._lock = Lock()
 
     def listing(self) -> dict[str, Any]:
@@ -53,7 +54,9 @@ class Session:
         with self._lock:
             decided = self.journal.current()
         photos = {side: [self._item(item, decided) for item in items] for side, items in self.sides.items()}
-        return {"run": self.run.folder.resolve().name, "classes": self.run.classes, "sides": photos}
+        worst = max(self.sides, key=lambda side: max((item.badness for item in self.sides[side]), default=-2.0))
+        name = self.run.folder.resolve().name
+        return {"run": name, "classes": self.run.classes, "sides": photos, "worst": worst}
 
     def near(self, row: int) -> list[dict[str, Any]]:
         """The photos most like photo `row`, nearest first; none where the run has no features."""
@@ -92,8 +95,7 @@ class Session:
             last = self.journal.undo()
             if last is None:
                 raise Refused(409, "There is nothing left to undo.")
-            number = next(number for number, row in enumerate(self.run.rows) if row.file == last.file)
-            return self._state(number, self.journal.current())
+            return self._state(self._numbers[last.file], self.journal.current())
 
     def changes(self) -> dict[str, Any]:
         """What apply would do, and a checksum of it, which apply wants back."""
@@ -125,32 +127,18 @@ class Session:
             "quarantined": sum(row.decision == DELETE for row in done),
             "relabelled": sum(row.decision == RELABEL for row in done),
             "left": [row.file for row in pending if row not in done],
-            **self.advice(),
-        }
-
-    def advice(self) -> dict[str, Any]:
-        """The commands that come next, and the one that takes the moves back."""
-        data = [str(self.run.data)]
-        if self.work != self.run.data / "_tellapart":
-            data += ["--work", str(self.work)]
-        again = self.run.folder.with_name(self.run.folder.resolve().name + "-cleaned")
-        return {
-            "quarantine": str(self.work / "quarantine"),
-            "undo": _command("verify", *data, "--undo"),
-            "next": [
-                _command("split", *data, "--again"),
-                _command("train", *data, "--out", str(again)),
-                _command("compare", str(self.run.folder), str(again)),
-            ],
+            **advice(self.run, self.work),
         }
 
     def _move(self, rows: Sequence[Decision]) -> None:
         deleted = {row.file: "deleted on the clean page" for row in rows if row.decision == DELETE}
         labels = {row.file: row.to for row in rows if row.decision == RELABEL}
-        if deleted:
-            quarantine.quarantine(self.run.data, self.work, deleted)
+        # In this order, as a relabelled photo must not take the name that a deleted one has just left: a photo still
+        # at its place is one that was not moved.
         if labels:
             quarantine.relabel(self.run.data, self.work, labels)
+        if deleted:
+            quarantine.quarantine(self.run.data, self.work, deleted)
 
     def _pending(self) -> list[Decision]:
         """Decisions that ask for a move, but for photos already gone, which is what makes a second apply harmless."""
@@ -158,24 +146,31 @@ class Session:
         return [row for row in rows if self._path(row.file).is_file()]
 
     def _item(self, item: Item, decided: dict[str, Decision]) -> dict[str, Any]:
-        predicted = item.prediction
+        said = item.prediction
+        probabilities = said.probabilities if said else {}
+        buttons = shown_classes(self.run.classes, self.run.rows[item.row].label, probabilities)
         return {
             **self._named(item.row),
             **self._state(item.row, decided),
-            "loss": predicted and predicted.loss,
-            "probabilities": predicted and [predicted.probabilities[name] for name in self.run.classes],
+            "predicted": said and said.predicted,
+            "beliefs": [(name, probabilities.get(name)) for name in buttons],
             "strangers": item.strangers,
         }
 
     def _named(self, row: int) -> dict[str, Any]:
-        photo = self.run.rows[row]
-        # `version` is in the address of a picture, so that a browser's cache cannot show another run's
-        return {"row": row, "file": photo.file, "label": photo.label, "version": photo.sha256[:12]}
+        return {"row": row, "file": self.run.rows[row].file, "label": self.run.rows[row].label}
 
     def _state(self, row: int, decided: dict[str, Decision]) -> dict[str, Any]:
-        found = decided.get(self.run.rows[row].file)
-        there = self._path(self.run.rows[row].file).is_file()
-        return {"row": row, "there": there, "decision": found and found.decision, "to": found and found.to}
+        file = self.run.rows[row].file
+        found = decided.get(file)
+        there = self._path(file).is_file()
+        return {
+            "row": row,
+            "file": file,
+            "there": there,
+            "decision": found and found.decision,
+            "to": found and found.to,
+        }
 
     def _photo(self, row: int) -> Row:
         if not 0 <= row < len(self.run.rows):
@@ -187,15 +182,14 @@ class Session:
         try:
             content = self._path(photo.file).read_bytes()
         except OSError:
-            raise Refused(404, "This photo is no longer in its folder.") from None
+            raise Refused(404, "This photo is no longer in its folder, or cannot be read.") from None
         if hashlib.sha256(content).hexdigest() != photo.sha256:
             raise Refused(409, "This photo was changed since the run; what the network said was about another.")
         return content
 
     def _unchanged(self, file: str) -> bool:
-        number = next(number for number, row in enumerate(self.run.rows) if row.file == file)
         try:
-            return bool(self._content(number))
+            return bool(self._content(self._numbers[file]))
         except Refused:
             return False
 
@@ -205,7 +199,3 @@ class Session:
 
 def _checksum(rows: Sequence[Decision]) -> str:
     return hashlib.sha256(repr(rows).encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-def _command(*words: str) -> str:
-    return shlex.join(["python", "-m", "training", *words])

@@ -6,21 +6,27 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 from app.addresses import HostPolicy
 from app.errors import SettingError
 from training import url_list
-from training.downloader import Download, Pace
+from training.downloader import Download
 from training.errors import TrainingError
-from training.ledger import DONE, Ledger, Row
+from training.ledger import DONE, FAILED, Ledger, Row
+from training.patience import Pace
 from training.progress import advancer, bars
-from training.url_list import UrlList
+from training.url_list import Listed, UrlList
+from training.words import command, first, several
 
 MAX_WORKERS = 64
 PACE = Pace()
-MOST_PROBLEMS = 5  # lines told one by one
+
+# what can become of a URL → what is counted then
+NEW, THERE, TWICE = "new", "got earlier", "gave a photo that was there"
+FAILS, FAILED_BEFORE, NOT_ASKED = "failed", "failed in an earlier run", "not asked"
+FATES = {NEW: "photo", THERE: "photo", TWICE: "URL", FAILS: "URL", FAILED_BEFORE: "URL", NOT_ASKED: "URL"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--urls", metavar="FILE", type=Path, required=True, help=urls_help)
     label_help = "what the photos show (not needed where a CSV says it)"
     parser.add_argument("--class", dest="label", metavar="CLASS", help=label_help)
-    max_help = "photos per class, those of earlier runs included (default: all)"
+    max_help = "photos per class, those of earlier runs included that are still there (default: all)"
     parser.add_argument("--max-pics", metavar="N", type=_count(1, sys.maxsize), help=max_help)
     workers_help = "URLs at a time; 0: one by one, stopping at the first that fails (default: 8)"
     parser.add_argument("--workers", metavar="N", type=_count(0, MAX_WORKERS), default=8, help=workers_help)
@@ -43,69 +49,81 @@ def run(args: argparse.Namespace, pace: Pace = PACE) -> int:
     """Download with progress, and say what came of it; 1 if a line of the file led to no photo."""
     policy = _policy(args.url_hosts)
     urls = url_list.read(args.urls, args.label)
-    stopped = False
+    code, last = 0, ""
     with Ledger((args.work or args.data / "_tellapart") / "ledger.csv") as ledger, bars() as progress:
         advance = advancer(progress, "photos", len(urls.listed))
         download = Download(args.data, ledger, pace, args.max_pics, advance)
         try:
             asyncio.run(download.run(urls.listed, policy, args.workers))
         except KeyboardInterrupt:
-            stopped = True
-    for line in summary(urls, ledger, download, args.data):
-        print(line)  # noqa: T201
-    if stopped:
-        print("Stopped: the same command goes on from here.", file=sys.stderr)  # noqa: T201
-        return 130
-    if args.workers == 0 and download.failures:
-        row = download.failures[0]
-        print(f"{row.url}: {row.reason}", file=sys.stderr)  # noqa: T201
-    rows = [ledger.row(one.url, one.label) for one in urls.listed]
-    return int(bool(urls.problems) or any(row is not None and row.outcome != DONE for row in rows))
+            code, last = 130, "Stopped: the same command goes on from here."
+        except OSError as error:  # of the disk: the network's have become rows
+            code, last = 2, f"{error.filename or ledger.path}: {error.strerror}. The same command goes on from here."
+    print("\n".join(summary(urls, ledger, download, args.data)))  # noqa: T201
+    if not code:
+        place = ("--work", args.work) if args.work else ()
+        print("Next:", command("verify", args.data, *place))  # noqa: T201
+        code = int(bool(urls.problems) or not all(_settled(one, ledger, download) for one in urls.listed))
+        if args.workers == 0 and download.failures:
+            last = f"{download.failures[0].url}: {download.failures[0].reason}"
+    if last:
+        print(last, file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _settled(one: Listed, ledger: Ledger, download: Download) -> bool:
+    """Whether a URL gave a photo, or was not needed."""
+    row = ledger.row(one.url, one.label)
+    return row.outcome == DONE if row else not download.site(one).left
 
 
 def summary(urls: UrlList, ledger: Ledger, download: Download, data: Path) -> Iterator[str]:
     """What came of the file's URLs, in sentences."""
-    yield from urls.problems[:MOST_PROBLEMS]
-    if len(urls.problems) > MOST_PROBLEMS:
-        yield f"… and {len(urls.problems) - MOST_PROBLEMS} more lines without a URL."
-    for label in dict.fromkeys(one.label for one in urls.listed):
-        rows = [ledger.row(one.url, label) for one in urls.listed if one.label == label]
-        yield f"{label}: {', '.join(_counts(rows, download)) or 'nothing done'}."
-        reasons = Counter(row.reason for row in rows if row is not None and row.outcome != DONE)
-        yield from (f"  {count} × {reason}" for reason, count in reasons.most_common())
-    gone = sum(not (data / file).exists() for file in {row.file for row in ledger.done()})
-    if gone:
-        yield f"{gone} of the photos got earlier are no longer in {data}; they are not downloaded again."
-    labels: dict[str, set[str]] = {}
-    for row in ledger.done():
-        labels.setdefault(row.sha256, set()).add(row.label)
-    torn = [sha256 for sha256, found in labels.items() if len(found) > 1]
-    if torn:
-        yield f"{_several(len(torn), 'photo')} in more than one class (the first: {torn[0][:16]}): decide for one."
-    yield f"{ledger.path} has a row for each URL. Next: python -m training verify {data}"
+    yield from first(urls.problems)
+    rows: dict[str, list[Row | None]] = {}
+    for one in urls.listed:
+        rows.setdefault(one.label, []).append(ledger.row(one.url, one.label))
+    asked = set(download.asked)
+    for label, own in rows.items():
+        yield from _of_class(label, own, asked, download.new)
+    for host, site in download.sites.items():
+        if site.left and site.queue:
+            yield f"{host} {site.left}: {several(len(site.queue), 'URL')} of it not asked."
+    passing = sum(row is not None and row.outcome == FAILED for own in rows.values() for row in own)
+    if passing:
+        yield f"{several(passing, 'URL')} failed for a reason that may pass; the same command asks again."
+    yield from _kept(ledger, data)
+    yield f"What became of each URL: {ledger.path}."
 
 
-def _counts(rows: list[Row | None], download: Download) -> Iterator[str]:
-    """How many of one class's URLs fared how; only what is not zero."""
-    asked = {(row.url, row.label) for row in download.asked}
-    got = [row for row in rows if row is not None and row.outcome == DONE]
-    now = [row for row in got if (row.url, row.label) in asked]
-    new = len(download.new & {row.file for row in now})
-    failed = [row for row in rows if row is not None and row.outcome != DONE]
-    before = sum((row.url, row.label) not in asked for row in failed)
-    counts = {
-        f"{_several(new, 'photo')} new": new,
-        f"{len(got) - len(now)} there already": len(got) - len(now),
-        f"{_several(len(now) - new, 'URL')} gave a photo that was there": len(now) - new,
-        f"{len(failed) - before} failed": len(failed) - before,
-        f"{before} failed in an earlier run, not asked again": before,
-        f"{_several(rows.count(None), 'URL')} not asked": rows.count(None),
-    }
-    return (text for text, count in counts.items() if count)
+def _of_class(label: str, rows: Sequence[Row | None], asked: Set[Row], new: Set[Row]) -> Iterator[str]:
+    """How the URLs of a class fared, and why some failed."""
+    fates = Counter(_fate(row, row in asked, row in new) for row in rows)
+    yield f"{label}: {', '.join(f'{several(fates[fate], FATES[fate])} {fate}' for fate in FATES if fates[fate])}."
+    reasons = Counter(row.reason for row in rows if row is not None and row.outcome != DONE)
+    yield from (f"  {number} × {reason}" for reason, number in reasons.most_common())
 
 
-def _several(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _fate(row: Row | None, asked: bool, new: bool) -> str:
+    if row is None:
+        return NOT_ASKED
+    if row.outcome == DONE:
+        return NEW if new else TWICE if asked else THERE
+    return FAILS if asked else FAILED_BEFORE
+
+
+def _kept(ledger: Ledger, data: Path) -> Iterator[str]:
+    """What a person should know of the photos of this and earlier runs."""
+    done = ledger.done()
+    here = {file for file in {row.file for row in done} if (data / file).exists()}
+    if gone := len({row.file for row in done} - here):
+        yield f"{several(gone, 'photo')} gone from {data} since; such are not downloaded again."
+    files: dict[str, set[str]] = {}
+    for row in done:
+        if row.file in here:
+            files.setdefault(row.sha256, set()).add(row.file)
+    if torn := [sorted(found) for found in files.values() if len(found) > 1]:
+        yield f"{several(len(torn), 'photo')} in more than one class, such as {' and '.join(torn[0])}: decide for one."
 
 
 def _policy(text: str) -> HostPolicy:

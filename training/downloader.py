@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 import sys
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx2
@@ -21,6 +17,7 @@ from app.fetch import Fetcher
 from app.image import HEIC, sniff
 from training.files import write_bytes
 from training.ledger import DONE, FAILED, REFUSED, Ledger, Row
+from training.patience import FOR_GOOD_CODES, Pace, Site, is_for_good, is_passing
 from training.url_list import Listed
 
 MAX_BYTES = 20_000_000  # of a photo: the service's own --max-upload-mb
@@ -29,56 +26,6 @@ EXTENSIONS = {
     "JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "AVIF": ".avif", "HEIF": ".heic",
 }  # fmt: skip
 LEFTOVER = f"{'[0-9a-f]' * 16}.*.tmp"  # a photo that a killed run was writing
-PASSING_STATUSES = (408, 425, 429)  # and all from 500: the site asks for patience, or is ill
-PASSING_CODES = ("fetch_failed", "fetch_slow", "busy")
-FOR_GOOD_CODES = ("not_an_image", "too_large")
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How hard sites are asked. At most two connections to a host is what RFC 2616 §8.1.4 asked of a client; with the
-    pause after each URL that is ten small photos a second."""
-
-    per_host: int = 2
-    pause_s: float = 0.2
-    tries: int = 3
-    back_off_s: float = 0.5
-    longest_wait_s: float = 30.0
-
-    def wait_s(self, refusal: Refusal, tries: int) -> float | None:
-        """Seconds until a URL may be asked again after `tries` tries; None for not in this run.
-
-        Twice as long each time, ± half at random so that what failed together does not return together, and no less
-        than Retry-After says.
-        """
-        told = retry_after_s(refusal)
-        if not is_passing(refusal) or tries >= self.tries or told > self.longest_wait_s:
-            return None
-        back_off = self.back_off_s * 2.0 ** (tries - 1) * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
-        return max(back_off, told)
-
-
-def is_passing(refusal: Refusal) -> bool:
-    """Whether the same URL may well answer in a moment."""
-    if isinstance(refusal, OriginRefusal):
-        return refusal.origin_status in PASSING_STATUSES or refusal.origin_status >= 500
-    return refusal.code in PASSING_CODES
-
-
-def is_for_good(refusal: Refusal) -> bool:
-    """Whether asking again is no use, in later runs either (which may allow other hosts, or be online)."""
-    return refusal.code in FOR_GOOD_CODES or (isinstance(refusal, OriginRefusal) and not is_passing(refusal))
-
-
-def retry_after_s(refusal: Refusal) -> float:
-    """What the site's Retry-After says, a number or a date (RFC 9110 §10.2.3), in seconds; 0 if nothing readable."""
-    text = refusal.origin_retry_after if isinstance(refusal, OriginRefusal) else ""
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):  # TypeError: a date without a zone
-        return 0.0
 
 
 class Download:
@@ -91,14 +38,15 @@ class Download:
         self, data: Path, ledger: Ledger, pace: Pace, max_pics: int | None, advance: Callable[[], None]
     ) -> None:
         self.asked: list[Row] = []  # what became of the URLs that this run asked for
-        self.new: set[str] = set()  # the files that it wrote
+        self.new: set[Row] = set()  # those of them whose photo it wrote
+        self.sites: dict[str, Site] = {}  # by host
         self._data = data
         self._ledger = ledger
         self._pace = pace
         self._max_pics = sys.maxsize if max_pics is None else max_pics
         self._advance = advance
         self._files = {row.file for row in ledger.done()}
-        self._photos = Counter(file.split("/")[0] for file in self._files)  # per class
+        self._photos = Counter(file.split("/")[0] for file in self._files if (data / file).exists())  # per class
         self._in_flight: Counter[str] = Counter()
         self._changed = asyncio.Condition()
 
@@ -107,7 +55,11 @@ class Download:
         """The rows of this run's URLs that gave no photo."""
         return [row for row in self.asked if row.outcome != DONE]
 
-    async def run(self, listed: tuple[Listed, ...], policy: HostPolicy, workers: int) -> None:
+    def site(self, one: Listed) -> Site:
+        """The site that a URL names."""
+        return self.sites.setdefault(httpx2.URL(one.url).host, Site(self._pace))
+
+    async def run(self, listed: Sequence[Listed], policy: HostPolicy, workers: int) -> None:
         """Ask for the URLs, `workers` at a time; with 0 one after the other, up to the first that gives no photo.
 
         Raises OSError where a photo cannot be written.
@@ -115,50 +67,55 @@ class Download:
         for label in {one.label for one in listed}:
             for leftover in (self._data / label).glob(LEFTOVER):
                 leftover.unlink()
+        wanted = [one for one in listed if self._outcome(one) in (None, FAILED)]
+        for _ in range(len(listed) - len(wanted)):
+            self._advance()
         self._slots = asyncio.Semaphore(max(workers, 1))
         # four times the places: a look-up that hangs keeps its own long after its fetch has given up
         slots = 4 * max(workers, 1)
         async with Fetcher(policy, timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES, slots=slots) as self._fetcher:
             if workers:
-                await self._all(listed)
+                await self._all(wanted)
             else:
-                await self._until_one_fails(listed)
+                await self._until_one_fails(wanted)
 
-    async def _until_one_fails(self, listed: tuple[Listed, ...]) -> None:
-        queue = deque(listed)
-        while queue and not self.failures:
-            await self._next(queue)
+    def _outcome(self, one: Listed) -> str | None:
+        """What the ledger says of a URL, if anything."""
+        row = self._ledger.row(one.url, one.label)
+        return row.outcome if row else None
 
-    async def _all(self, listed: tuple[Listed, ...]) -> None:
-        """Every host has its own queue, with few lanes."""
-        queues: dict[str, deque[Listed]] = {}
-        for one in listed:
-            queues.setdefault(httpx2.URL(one.url).host, deque()).append(one)
+    async def _until_one_fails(self, wanted: Sequence[Listed]) -> None:
+        for one in wanted:
+            await self._turn(one)
+            if self.failures:
+                return
+
+    async def _all(self, wanted: Sequence[Listed]) -> None:
+        """Every host has its own queue, with few lanes; what failed in an earlier run comes last, or a site might be
+        left because of the same URLs again."""
+        for one in sorted(wanted, key=lambda one: self._outcome(one) == FAILED):
+            self.site(one).queue.append(one)
         try:
             async with asyncio.TaskGroup() as lanes:
-                for queue in queues.values():
-                    for _ in range(min(self._pace.per_host, len(queue))):
-                        lanes.create_task(self._lane(queue))
+                for site in self.sites.values():
+                    for _ in range(min(self._pace.per_host, len(site.queue))):
+                        lanes.create_task(self._lane(site))
         except ExceptionGroup as group:  # a disk that is full, told as such
             raise group.exceptions[0] from None
 
-    async def _lane(self, queue: deque[Listed]) -> None:
-        while queue:
-            await self._next(queue)
+    async def _lane(self, site: Site) -> None:
+        while site.queue and not site.left:
+            await self._turn(site.queue.popleft())
 
-    async def _next(self, queue: deque[Listed]) -> None:
-        """Deal with a queue's first URL; pause if its site was asked."""
-        one = queue.popleft()
-        known = self._ledger.row(one.url, one.label)
-        asked = (known is None or known.outcome == FAILED) and await self._enter(one.label)
-        if asked:
+    async def _turn(self, one: Listed) -> None:
+        """Ask for one URL, unless its class is full, and pause."""
+        if await self._enter(one.label):
             try:
                 await self._get(one)
             finally:
                 await self._leave(one.label)
-        self._advance()
-        if asked and queue:
             await asyncio.sleep(self._pace.pause_s)
+        self._advance()
 
     async def _enter(self, label: str) -> bool:
         """Take a place among the photos that a class still needs; waits while those in flight may fill it, and returns
@@ -179,27 +136,31 @@ class Download:
             self._changed.notify_all()
 
     async def _get(self, one: Listed) -> None:
+        site = self.site(one)
         try:
-            content = await self._fetch(one.url)
+            content = await self._fetch(one.url, site)
             row = self._stored(one, content)
+            site.ended(None)
         except Refusal as refusal:
             row = _failure(one, refusal)
+            site.ended(refusal)
         self._ledger.add(row)
         self.asked.append(row)
 
-    async def _fetch(self, url: str) -> bytes:
+    async def _fetch(self, url: str, site: Site) -> bytes:
         """The bytes at a URL, after some waiting if need be; raises Refusal."""
         tries = 0
         while True:
+            await site.rested()
             try:
                 async with self._slots:
                     return await self._fetcher.fetch(url)
             except Refusal as refusal:
                 tries += 1
-                wait_s = self._pace.wait_s(refusal, tries)
-                if wait_s is None:
+                site.refused(refusal)
+                if tries == self._pace.tries or site.left or not is_passing(refusal):
                     raise
-            await asyncio.sleep(wait_s)
+            await asyncio.sleep(self._pace.wait_s(tries))
 
     def _stored(self, one: Listed, content: bytes) -> Row:
         """Write a photo that is not there yet; raises Refusal if it is none."""
@@ -210,12 +171,13 @@ class Download:
             raise Refusal("not_an_image", "A HEIC photo; to read such, install the extra heic and delete this row.")
         sha256 = hashlib.sha256(content).hexdigest()
         file = f"{one.label}/{sha256[:16]}{EXTENSIONS[kind]}"
+        row = Row(one.url, one.label, DONE, "200", kind, str(len(content)), sha256, file)
         if file not in self._files:  # else it was there once: photos that a person took away stay away
             write_bytes(self._data / file, content)
             self._files.add(file)
             self._photos[one.label] += 1
-            self.new.add(file)
-        return Row(one.url, one.label, DONE, "200", kind, str(len(content)), sha256, file)
+            self.new.add(row)
+        return row
 
 
 def _failure(one: Listed, refusal: Refusal) -> Row:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,44 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
 
 
+def write_work(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """`write_rows` in a working folder; raises TrainingError, which names the flag for another one."""
+    try:
+        write_rows(path, columns, rows)
+    except OSError as error:
+        raise TrainingError(
+            f"{path.parent} cannot be written to ({error.strerror}); name another folder: --work DIR."
+        ) from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, UTF-8, keys in their given order."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def held(folder: Path, otherwise: str) -> Iterator[None]:
+    """Hold `folder` for this process alone; the system lets go of it when the process ends, however it ends.
+
+    Raises TrainingError(otherwise) if another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise TrainingError(otherwise) from error
+    except OSError:  # some network file systems know no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Make a working folder if need be, and keep other commands from writing there meanwhile; raises TrainingError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder, f"Another command is at work in {folder}: wait until it has ended."):
+        yield

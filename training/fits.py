@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from training.folders import VALIDATION, Row
 from training.history import FINAL, write_epochs, write_steps
 from training.loop import Fit, Ground, Outcome, group_peaks, train_head, train_unfrozen
 from training.optimizer import OneCycle
-from training.state import State
+from training.run_folder import STAGE_1, STAGE_2
+from training.state import State, write_tensors
 
 
 def plan(rows: Sequence[Row]) -> list[Fit]:
@@ -38,30 +39,33 @@ class Runner:
     folder: Path
     state: State
     start: dict[str, Tensor]
-    kept: str  # the fit whose networks are returned; of the others only the logits count
+    kept: str  # the fit whose networks are written; of the others only the logits count
 
-    def run(self, fit: Fit, epochs: int | None) -> dict[str, dict[str, Tensor]]:
+    def run(self, fit: Fit, epochs: int | None) -> None:
         """Train `fit` for at most `epochs` of its last phase (None: all of them).
 
-        Returns the tensors after the head alone as "stage-1", and those of the best epoch (the last one, where nobody
-        validates) as "best".
+        Of the fit that is kept, writes the best epoch's network (the last one's, where nobody validates): STAGE_1 in
+        the fast lane, STAGE_2 in the full one, where STAGE_1 is the network after the head alone.
         """
-        stages = {name: self.state.part(name) for name in ("stage-1", "best") if self.state.part(name)}
-        for outcome in self._outcomes(fit, epochs, stages):
+        best: dict[str, Tensor] = {}
+        for outcome in self._outcomes(fit, epochs):
             if fit.name == self.kept and self._is_best(fit, outcome):
-                stages["best"] = self._tensors()
-        return stages
+                if self.lane == "fast":
+                    best = copied(self.ground.network)  # its epochs are shorter than writing it would take
+                else:
+                    self._keep(self.ground.network.state_dict(), STAGE_2)
+        if best:
+            self._keep(best, STAGE_1)
 
     def finish(self, fit: Fit) -> None:
         """Note that `fit` needs not be run again."""
         self.state.fits.append(fit.name)
-        self.state.tensors = {}
-        self._write()
+        self._save({})
 
-    def _outcomes(self, fit: Fit, epochs: int | None, stages: dict[str, dict[str, Tensor]]) -> Iterator[Outcome]:
+    def _outcomes(self, fit: Fit, epochs: int | None) -> Iterator[Outcome]:
         """The last phase's epochs that are still to be done, each recorded and saved after the caller has seen it."""
-        network, resumed = self.ground.network, self.state.part("network")
-        network.load_state_dict(resumed or self.start)
+        network, resumed = self.ground.network, self.state.take()
+        network.load_state_dict(resumed.get("network", self.start))
         if not resumed:
             for outcome in train_head(self.ground, fit):
                 self._record(fit, outcome, last=self.lane == "fast")
@@ -69,20 +73,20 @@ class Runner:
                     yield outcome
                     if outcome.epoch.epoch + 1 == epochs:
                         break
-            if fit.name == self.kept:
-                stages["stage-1"] = self._tensors()
         if self.lane == "fast":
             return
+        if fit.name == self.kept and not resumed:
+            self._keep(network.state_dict(), STAGE_1)
         recipe = self.ground.recipe
         cycle = OneCycle(list(zip(network.layer_groups(), group_peaks(recipe), strict=True)), recipe.weight_decay)
-        cycle.load(self.state.part("optimizer"))
+        cycle.load(resumed.pop("optimizer", {}))
         done = len(self.state.logits.get(fit.name, []))
         if done == epochs:
             return
         for outcome in train_unfrozen(self.ground, fit, cycle, done):
             self._record(fit, outcome, last=True)
             yield outcome
-            self._save(cycle, stages)
+            self._save({"network": network.state_dict(), "optimizer": cycle.tensors()})
             if outcome.epoch.epoch + 1 == epochs:
                 break
 
@@ -98,19 +102,13 @@ class Runner:
         earlier = [e.valid_loss for e in self.state.epochs[:-1] if (e.fit, e.phase) == (fit.name, last.phase)]
         return last.valid_loss is None or all(each is None or last.valid_loss < each for each in earlier)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return copied(self.ground.network)
-
-    def _save(self, cycle: OneCycle, stages: dict[str, dict[str, Tensor]]) -> None:
-        parts = {"network": self._tensors(), "optimizer": cycle.tensors(), **stages}
-        self.state.tensors = {
-            f"{part}.{name}": value.cpu().contiguous() for part, found in parts.items() for name, value in found.items()
-        }
-        self._write()
-
-    def _write(self) -> None:
+    def _keep(self, tensors: Mapping[str, Tensor], name: str) -> None:
         if self.ground.accelerator.is_main_process:
-            self.state.save(self.folder)
+            write_tensors(self.folder / name, tensors)
+
+    def _save(self, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+        if self.ground.accelerator.is_main_process:
+            self.state.save(self.folder, parts)
             write_epochs(self.folder, self.state.epochs)
             write_steps(self.folder, self.state.steps)
 

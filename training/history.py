@@ -64,7 +64,7 @@ def write_epochs(folder: Path, epochs: Sequence[Epoch]) -> None:
 
 
 def read_epochs(folder: Path) -> list[Epoch]:
-    """The rows of history.csv; raises TrainingError if it is missing or broken."""
+    """The rows of history.csv; raises TrainingError if it is missing, broken or empty."""
 
     def rate(text: str) -> float | None:
         return float(text) if text else None
@@ -81,7 +81,7 @@ def read_epochs(folder: Path) -> list[Epoch]:
             float(row["seconds"]),
         )
 
-    return read_rows(folder / EPOCHS, epoch)
+    return some(read_rows(folder / EPOCHS, epoch), folder / EPOCHS)
 
 
 def write_steps(folder: Path, steps: Sequence[Step]) -> None:
@@ -90,14 +90,14 @@ def write_steps(folder: Path, steps: Sequence[Step]) -> None:
 
 
 def read_steps(folder: Path) -> list[Step]:
-    """The rows of steps.csv; raises TrainingError if it is missing or broken."""
+    """The rows of steps.csv; raises TrainingError if it is missing, broken or empty."""
 
     def step(row: dict[str, str]) -> Step:
         return Step(
             row["fit"], row["phase"], int(row["step"]), float(row["lr"]), float(row["momentum"]), float(row["loss"])
         )
 
-    return read_rows(folder / STEPS, step)
+    return some(read_rows(folder / STEPS, step), folder / STEPS)
 
 
 def write_predictions(folder: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
@@ -111,7 +111,7 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction], classes: 
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
-    """The rows of validation.csv; raises TrainingError if it is missing or broken."""
+    """The rows of validation.csv; raises TrainingError if it is missing, broken or empty."""
 
     def prediction(row: dict[str, str]) -> Prediction:
         return Prediction(
@@ -123,7 +123,7 @@ def read_predictions(folder: Path) -> list[Prediction]:
             {name.removeprefix("p_"): float(value) for name, value in row.items() if name.startswith("p_")},
         )
 
-    return read_rows(folder / PREDICTIONS, prediction)
+    return some(read_rows(folder / PREDICTIONS, prediction), folder / PREDICTIONS)
 
 
 def read_rows(path: Path, read: Callable[[dict[str, str]], Record]) -> list[Record]:
@@ -133,3 +133,10 @@ def read_rows(path: Path, read: Callable[[dict[str, str]], Record]) -> list[Reco
             return [read(row) for row in csv.DictReader(file)]
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{path} cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def some(rows: list[Record], path: Path) -> list[Record]:
+    """The rows, of which a finished run has some."""
+    if not rows:
+        raise TrainingError(f"{path} holds no rows, so the run was damaged: train anew.")
+    return rows

@@ -31,7 +31,7 @@ from training.progress import advancer, tell
 from training.recipe import Recipe
 from training.show_batch import picture
 from training.split import Split, check_sides, prepare
-from training.state import discard, load_state
+from training.state import State, discard, load_state
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
     run_folder.check_free(job.out)
     with accelerator.main_process_first():
         split = prepare(job.data, job.work, job.seed, progress)
-    photos = decode(job, split, progress)
+    decoding = time.monotonic()
+    photos = decode(job.data, split, split.classes, progress, wide=job.lane == "full")
+    decoded = time.monotonic()
     ground, start = prepare_ground(job, split, photos, accelerator, progress)
     summary = describe(job, split, start, ground)
     fits = plan(photos.rows)
@@ -71,7 +73,7 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
             runner.run(fit, None)
             runner.finish(fit)
     epochs = 1 + best_epoch(fits, state.logits, photos.labels) if fits[-1].name == FINAL else None
-    stages = runner.run(fits[-1], epochs)
+    runner.run(fits[-1], epochs)
     best = best_epoch(fits, state.logits, photos.labels)
     summary |= {
         "preprocess": asdict(Preprocess()),
@@ -79,20 +81,21 @@ def train(job: Job, accelerator: Accelerator, progress: Progress) -> dict[str, A
         "versions": run_folder.versions(),
         "date": date.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
+        "decode_s": round(decoded - decoding, 1),
         "measured": measured(fits, len(photos.rows)),
         "best_epoch": best,
     }
     if accelerator.is_main_process:
-        write(job, split, ground, fits, runner, stages, best, summary)
+        write(job, split, ground, fits, runner.state, best, summary)
     accelerator.wait_for_everyone()
     return summary
 
 
-def decode(job: Job, split: Split, progress: Progress) -> Photos:
-    """The decoded photos; broken ones are named and left out, unless too few remain."""
+def decode(data: Path, split: Split, classes: Sequence[str], progress: Progress, *, wide: bool) -> Photos:
+    """The decoded photos, labelled by their place in `classes`; broken ones are named and left out, unless too few
+    remain."""
     advance = advancer(progress, "photos", len(split.rows))
-    wide = job.lane == "full"
-    photos, broken = load(job.data, split.rows, split.classes, Preprocess(), wide=wide, advance=advance)
+    photos, broken = load(data, split.rows, classes, Preprocess(), wide=wide, advance=advance)
     tell(progress, (*split.notes, *broken))
     check_sides(list(photos.rows), split.classes)
     return photos
@@ -157,32 +160,31 @@ def measured(fits: Sequence[Fit], photos: int) -> str:
 
 
 def write(
-    job: Job, split: Split, ground: Ground, fits: Sequence[Fit], runner: Runner, stages: dict[str, dict[str, Tensor]],
-    best: int, summary: dict[str, Any],
-) -> None:  # fmt: skip
-    """Fill the run folder, run.json last; `summary` gets its last entries here."""
+    job: Job, split: Split, ground: Ground, fits: Sequence[Fit], state: State, best: int, summary: dict[str, Any]
+) -> None:
+    """Put what is still missing into the run folder, run.json last; `summary` gets its last entries here."""
     out, labels = job.out, ground.photos.labels
-    files = {"stage-1": run_folder.STAGE_1, "best": run_folder.STAGE_2}
-    if job.lane == "fast":
-        files = {"best": run_folder.STAGE_1}
-    for stage, name in files.items():
-        write_bytes(out / name, save(stages[stage]))
-    write_bytes(out / run_folder.SPLIT, split.path.read_bytes())
-    names = json.dumps([row.file for row in ground.photos.rows])
-    write_bytes(out / run_folder.FEATURES, save({"features": ground.features[0].cpu().contiguous()}, {"files": names}))
-    write_epochs(out, runner.state.epochs)
-    write_steps(out, runner.state.steps)
+    run_folder.write_split(out, ground.photos.rows)
+    write_features(out, ground.photos, ground.features[0].cpu())
+    write_epochs(out, state.epochs)
+    write_steps(out, state.steps)
     judged = [fit for fit in fits if fit.name != FINAL]
-    found = predictions(ground.photos, judged, runner.state.logits, best, split.classes)
+    found = predictions(ground.photos, judged, state.logits, best, split.classes)
     write_predictions(out, found, split.classes)
     if job.lane == "full":
         write_bytes(out / run_folder.BATCH, picture(ground.photos, job.recipe.augmentation, job.seed))
     order = torch.cat([fit.validation for fit in judged])
-    predicted = torch.cat([runner.state.logits[fit.name][best] for fit in judged]).argmax(1)
-    summary["checkpoint"] = files["best"]
+    predicted = torch.cat([state.logits[fit.name][best] for fit in judged]).argmax(1)
+    summary["checkpoint"] = run_folder.STAGE_1 if job.lane == "fast" else run_folder.STAGE_2
     summary["metrics"] = {"validation": errors_per_class(predicted.numpy(), labels[order].numpy(), split.classes)}
     write_json(out / run_folder.SUMMARY, summary)
     discard(out)
+
+
+def write_features(folder: Path, photos: Photos, features: Tensor) -> None:
+    """features.safetensors: what the network sees in each photo, float32 [N, 512], and the files' names."""
+    names = json.dumps([row.file for row in photos.rows])
+    write_bytes(folder / run_folder.FEATURES, save({"features": features.contiguous()}, {"files": names}))
 
 
 def predictions(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import fcntl
-import os
+from contextlib import ExitStack, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, Self
 
 from training.errors import TrainingError
-from training.files import write_rows
+from training.files import working_in, write_rows
 
 # `outcome` is one of these: the photo is stored; asked again by the next run; never asked again.
 DONE, FAILED, REFUSED = "done", "failed", "refused"
@@ -49,23 +48,18 @@ class Ledger:
 
     def __enter__(self) -> Self:
         """Raises TrainingError: another process is at it, or the file is no ledger; OSError."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.path.parent)
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(working_in(self.path.parent))
             self._rows = {(row.url, row.label): row for row in read(self.path)}
             self._write_anew()
             self._file: IO[str] = self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
-        except BaseException:
-            os.close(self._lock)
-            raise
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        try:
+        with self._held, suppress(OSError):  # a full disk; what fitted is in the file already
             self._file.close()
             self._write_anew()
-        finally:
-            os.close(self._lock)
 
     def add(self, row: Row) -> None:
         """Keep a row, in place of an older one of the same URL and class."""
@@ -92,24 +86,14 @@ def read(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    text = path.read_bytes().decode(errors="surrogateescape")
-    header, *rows = [*csv.reader(text[: text.rfind("\n") + 1].split("\n"))]
-    rows = [cells for cells in rows if cells]
-    if tuple(header) != COLUMNS or any(len(cells) != len(COLUMNS) for cells in rows):
-        raise TrainingError(f"{path} is not a ledger ({', '.join(COLUMNS)}); move it away to start a new one.")
-    return [Row(*cells) for cells in rows]
-
-
-def _locked(folder: Path) -> int:
-    """A descriptor that holds the folder for this process alone; the system lets go of it when the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
+        header, *rows = [*csv.reader(text[: text.rfind("\n") + 1].split("\n"))]
+        rows = [cells for cells in rows if cells]
+        if tuple(header) != COLUMNS or any(len(cells) != len(COLUMNS) for cells in rows):
+            raise csv.Error("other columns")
+    except csv.Error as error:
         raise TrainingError(
-            f"Another download writes to {folder}: wait for it, or give one CSV with the URLs of all classes."
+            f"{path} is not a ledger ({', '.join(COLUMNS)}); move it away to start a new one."
         ) from error
-    except OSError:  # some network file systems know no locks
-        pass
-    return descriptor
+    return [Row(*cells) for cells in rows]

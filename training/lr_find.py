@@ -25,17 +25,19 @@ from training.dataset import load
 from training.files import write_bytes, write_rows
 from training.folders import TRAIN
 from training.job import choose_precision
-from training.loop import Ground, batch_loss, features, group_peaks, keep
+from training.loop import Ground, autocast, batch_loss, features, group_peaks, keep
 from training.model import Classifier, build
 from training.optimizer import OneCycle
 from training.progress import advancer, bars, tell
 from training.recipe import Recipe
 from training.split import prepare
 
-STEPS, BATCH, PHOTOS = 64, 16, 256
+STEPS, BATCH = 64, 16
+PHOTOS = 128  # so that each is seen eight times; the head alone then takes seconds
 LOW, HIGH = 1e-6, 10.0
 SMOOTHING = 0.9  # of the running mean; fastai v1 takes 0.98 over 100 steps
 STOP = 4.0  # times the best smoothed loss: fastai v1
+SKIP = 10  # first steps, whose losses are noise at rates that move nothing: fastai v1 `recorder.plot(skip_start=10)`
 FALLBACK = 3e-3  # fastai v1's default rate
 WIDE = 30.0  # factor between the suggestions from which on they say nothing
 
@@ -69,11 +71,12 @@ def ramp(step: Callable[[float], float], steps: int = STEPS, low: float = LOW, h
 
 
 def suggestions(trials: list[Trial]) -> dict[str, float]:
-    """Rates by three rules on the log scale; empty where the loss never fell.
+    """Rates by three rules on the log scale, the first steps left out; empty where the loss never fell.
 
     "steepest": where the smoothed loss falls fastest; "minimum / 10": a tenth of where it is lowest (both fastai v1);
     "valley": two thirds down the longest unbroken fall (fastai v2).
     """
+    trials = trials[SKIP:]
     loss = np.array([trial.smoothed for trial in trials])
     lowest = int(loss.argmin()) if len(loss) else 0
     if lowest < 2:
@@ -198,9 +201,10 @@ def make_ground(args: argparse.Namespace) -> Ground:
         torch.manual_seed(args.seed)
         network, _ = build(len(split.classes), Preprocess(), args.weights)
         network.to(accelerator.device).eval()
+        precision = choose_precision("auto", accelerator.device)
         plain = photos.views[:0] if args.unfrozen else photos.views
-        seen = features(network, accelerator, plain, lambda _: None).unsqueeze(0)
-    precision = choose_precision("auto", accelerator.device)
+        with autocast(accelerator.device, precision):
+            seen = features(network, accelerator, plain, lambda _: None).float().unsqueeze(0)
     return Ground(network, photos, seen, Recipe(batch_size=BATCH), args.seed, precision, accelerator, lambda _: None)
 
 

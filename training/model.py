@@ -33,12 +33,15 @@ class Classifier(ResNet):
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
 
-    def features(self, pixels: Tensor) -> Tensor:
-        """Pixels from 0 to 255, uint8 or float [N, 3, H, W] → float [N, 512], what `fc` sees."""
+    def feature_maps(self, pixels: Tensor) -> Tensor:
+        """Pixels from 0 to 255, uint8 or float [N, 3, H, W] → float [N, 512, H / 32, W / 32], the last feature maps."""
         x = (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return torch.flatten(self.avgpool(x), 1)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pixels as above → float [N, 512], what `fc` sees."""
+        return torch.flatten(self.avgpool(self.feature_maps(pixels)), 1)
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Pixels [N, 3, H, W] → logits [N, C]. `keep` [N, 512] is dropout's choice, drawn by the caller, so
@@ -129,7 +132,7 @@ def file_weights(path: Path) -> tuple[dict[str, Tensor], StartWeights]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             made = (file.metadata() or {}).get("made", "the file does not say how it was made")
     except SafetensorError as error:
-        raise TrainingError(f"--weights {path}: not a safetensors file ({error}).") from error
+        raise TrainingError(f"{path} is not a safetensors file, or broken ({error}).") from error
     return state, StartWeights(path.name, sha256, f"file {path.name}: {made}")
 
 

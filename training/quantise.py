@@ -24,33 +24,39 @@ MIN_VIEWS = 1000
 CLEAR_LEAD = 0.1
 MIN_AGREEMENT = 0.99
 MAX_MEAN_CHANGE = 0.02
+MIN_CAM_CORRELATION = 0.95
 
 
 @dataclass(frozen=True)
 class Gate:
-    """How int8 answers differ from f32 ones over the same views; what the bars are stands in `passed`."""
+    """How int8 answers differ from f32 ones over the same views, and their class activation maps from the trained
+    network's; what the bars are stands in `passed`."""
 
     views: int
     clear_views: int
     agreement: float
     mean_change: float
+    cam_correlation: float
 
     @property
     def passed(self) -> bool:
-        """Same first class in ≥ 99 % of the views where f32 leads by > 0.1, and mean |Δp| ≤ 0.02, on ≥ 1,000 views."""
-        return self.views >= MIN_VIEWS and self.agreement >= MIN_AGREEMENT and self.mean_change <= MAX_MEAN_CHANGE
+        """Same first class in ≥ 99 % of the views where f32 leads by > 0.1, and mean |Δp| ≤ 0.02, on ≥ 1,000 views;
+        class activation maps that correlate by ≥ 0.95."""
+        same = self.agreement >= MIN_AGREEMENT and self.mean_change <= MAX_MEAN_CHANGE
+        return self.views >= MIN_VIEWS and same and self.cam_correlation >= MIN_CAM_CORRELATION
 
     def as_json(self) -> dict[str, float]:
         return asdict(self)
 
 
-def gate(reference: Floats, quantised: Floats) -> Gate:
+def gate(reference: Floats, quantised: Floats, cam_correlation: float) -> Gate:
     """Compare probabilities [V, C] of the f32 and the int8 graph on the same V views."""
     ranked = np.sort(reference, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] > CLEAR_LEAD
     same = reference.argmax(axis=1) == quantised.argmax(axis=1)
     agreement = float(same[clear].mean()) if clear.any() else 0.0
-    return Gate(len(reference), int(clear.sum()), agreement, float(np.abs(reference - quantised).mean()))
+    mean_change = float(np.abs(reference - quantised).mean())
+    return Gate(len(reference), int(clear.sum()), agreement, mean_change, cam_correlation)
 
 
 def quantise(model: onnx.ModelProto, pixels: Iterable[Pixels]) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from training.errors import TrainingError
-from training.files import write_rows
+from training.files import working_in, write_rows
 from training.folders import class_folders
 
 JOURNAL = "moves.csv"
@@ -68,18 +68,21 @@ def undo(data: Path, work: Path) -> list[str]:
 
     A file stays in the journal if it is gone from where it was put, or if another one has taken its old place.
     """
-    moves = read_moves(work)
     back: list[str] = []
     left: list[Move] = []
-    try:
-        while moves:
-            if _put_back(data, work, moves[-1]):
-                back.append(moves[-1].source)
-            elif not os.path.lexists(data / moves[-1].source) or os.path.lexists(data / moves[-1].target):
-                left.append(moves[-1])
-            moves.pop()
-    finally:  # what is known so far, also after Ctrl-C or a full disk
-        _write(work, moves + left[::-1])
+    if not (work / JOURNAL).exists():
+        return back
+    with working_in(work):
+        moves = read_moves(work)
+        try:
+            while moves:
+                if _put_back(data, work, moves[-1]):
+                    back.append(moves[-1].source)
+                elif not os.path.lexists(data / moves[-1].source) or os.path.lexists(data / moves[-1].target):
+                    left.append(moves[-1])
+                moves.pop()
+        finally:  # what is known so far, also after Ctrl-C or a full disk
+            _write(work, moves + left[::-1])
     return back
 
 
@@ -89,7 +92,7 @@ def read_moves(work: Path) -> list[Move]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             return [Move(*(row[name] for name in COLUMNS)) for row in csv.DictReader(file)]
     except (KeyError, csv.Error) as error:
         raise TrainingError(
@@ -136,7 +139,26 @@ def copy_then_remove(source: Path, target: Path) -> None:
 
 
 def _move_all(data: Path, work: Path, wanted: Mapping[str, tuple[Path, str]]) -> list[Move]:
-    journal = read_moves(work)
+    """Plan, journal, move: file → (where to, why)."""
+    if not wanted:
+        return []
+    with working_in(work):
+        journal = read_moves(work)
+        moves = _plan(data, journal, wanted)
+        _write(work, journal + moves)
+        for number, planned in enumerate(moves):
+            try:
+                _move(data / planned.source, data / planned.target)
+            except OSError as error:
+                raise TrainingError(
+                    f"{planned.source} in {data} cannot be moved to {data / planned.target} ({error.strerror}); "
+                    f"{number} of {len(moves)} files were moved. Is that folder read-only?"
+                ) from error
+    return moves
+
+
+def _plan(data: Path, journal: Iterable[Move], wanted: Mapping[str, tuple[Path, str]]) -> list[Move]:
+    """The moves that are left to make; a file that `journal` has moved already, and that is gone here, is not."""
     arrived = {done.source: data / done.target for done in journal if os.path.lexists(data / done.target)}
     here = {file for file in wanted if file not in arrived or os.path.lexists(data / file)}
     check_sources(data, here)
@@ -149,16 +171,6 @@ def _move_all(data: Path, work: Path, wanted: Mapping[str, tuple[Path, str]]) ->
             target = arrived[file] if cut_off else _free(place, taken)
             taken.add(target)
             moves.append(Move(file, _named(target, data), reason, when))
-    if moves:
-        _write(work, journal + moves)
-    for number, planned in enumerate(moves):
-        try:
-            _move(data / planned.source, data / planned.target)
-        except OSError as error:
-            raise TrainingError(
-                f"{planned.source} in {data} cannot be moved to {data / planned.target} ({error.strerror}); "
-                f"{number} of {len(moves)} files were moved. Is that folder read-only?"
-            ) from error
     return moves
 
 

@@ -36,7 +36,7 @@ PHASES = {HEAD: "The head alone", UNFROZEN: "Everything unfrozen"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training report`."""
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train wrote")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that train or import wrote")
     parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"page to write (default: RUN/{REPORT})")
 
@@ -129,7 +129,8 @@ def matrix(predictions: Sequence[Prediction], classes: Sequence[str]) -> dict[st
     if len(classes) > MOST_CLASSES:
         pairs = interpret.most_confused(predictions)
         named = dict.fromkeys(name for pair in pairs for name in (pair.label, pair.predicted))
-        chosen = sorted([*named, *(name for name in classes if name not in named)][:MOST_CLASSES])
+        shown = [*named, *(name for name in classes if name not in named)][:MOST_CLASSES]
+        chosen = [name for name in classes if name in shown]
     return {"classes": chosen, "rows": interpret.confusion(predictions, chosen).tolist()}
 
 

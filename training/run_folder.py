@@ -18,16 +18,17 @@ from typing import Any
 from app.image import Preprocess
 from training import history
 from training.errors import TrainingError
-from training.files import check_writable
+from training.files import check_writable, write_rows
 from training.folders import Row
-from training.split import read
+from training.split import COLUMNS, cells, read
 
 SUMMARY, SPLIT, FEATURES, BATCH = "run.json", "split.csv", "features.safetensors", "batch.jpg"
 STAGE_1, STAGE_2 = "stage-1.safetensors", "stage-2.safetensors"
+IMPORTED = "imported.safetensors"
 STATE = "state.safetensors"
 OURS = {
-    SUMMARY, SPLIT, FEATURES, BATCH, STAGE_1, STAGE_2, STATE, history.EPOCHS, history.STEPS, history.PREDICTIONS,
-    "report.html", "decisions.csv",
+    SUMMARY, SPLIT, FEATURES, BATCH, STAGE_1, STAGE_2, IMPORTED, STATE, "report.html", "decisions.csv",
+    history.EPOCHS, history.STEPS, history.PREDICTIONS,
 }  # fmt: skip
 LIBRARIES = ("torch", "torchvision", "pillow", "accelerate")
 
@@ -42,6 +43,11 @@ def check_free(folder: Path) -> None:
     held = {path.name.removesuffix(".tmp") for path in folder.iterdir()}  # a kill may have left half a file
     if held - OURS:
         raise TrainingError(f"{folder} holds other files, such as {min(held - OURS)}; give another --out.")
+
+
+def write_split(folder: Path, rows: Iterable[Row]) -> None:
+    """split.csv, with the photos that could be read."""
+    write_rows(folder / SPLIT, COLUMNS, map(cells, rows))
 
 
 def describe_data(data: Path, rows: Iterable[Row]) -> dict[str, Any]:
@@ -112,4 +118,5 @@ def read_run(folder: Path, data: Path | None = None) -> Run:
         raise TrainingError(f"There is no finished run at {folder}: it has no {SUMMARY}.") from None
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} is not a finished run: {SUMMARY} cannot be read ({error}).") from error
-    return Run(folder, summary, data or Path(summary["data"]["path"]), tuple(read(folder / SPLIT)))
+    rows = tuple(history.some(read(folder / SPLIT), folder / SPLIT))
+    return Run(folder, summary, data or Path(summary["data"]["path"]), rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from app.cpu import usable_cores
 from app.errors import Refusal
 from app.image import Photo, read_photo, resample
+from training.parallel import each
 
 # Bits of 64 in which the fingerprints of two copies of one photo may differ.
 DISTANCE = 8
@@ -50,12 +49,7 @@ def fingerprints(data: Path, files: Sequence[str], advance: Callable[[], None]) 
         except (Refusal, OSError):
             return None
 
-    found = []
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for value in pool.map(one, files):
-            found.append(value)
-            advance()
-    return found
+    return each(one, files, advance)
 
 
 def groups(fingerprints: Sequence[int], within: int = DISTANCE) -> list[list[int]]:

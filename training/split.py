@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import Progress
 
-from app.answer import VERDICTS
 from training.errors import TrainingError
-from training.files import write_rows
-from training.folders import TRAIN, VALIDATION, Row, scan, some
+from training.files import write_work
+from training.folders import TRAIN, VALIDATION, Row, check_class, misplaced, scan
+from training.folds import FOLDS, choose
 from training.progress import advancer, bars
 from training.similar import fingerprints, groups
+from training.words import command, several, some
 
-FOLDS = 5  # so that validation is a fifth
-FOLDS_BELOW = 500  # photos: more are judged once, as five fits then take long and say little more
 FEWEST = 5  # different photos per class: four to learn from and one to be asked about
 COLUMNS = ("file", "class", "split", "fold", "sha256")
 
@@ -40,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Split, and say what came of it."""
     work = args.work or args.data / "_tellapart"
+    as_before = " (as before)" if (work / "split.csv").exists() and not args.again else ""
     with bars() as progress:
         split = prepare(args.data, work, args.seed, progress, again=args.again)
     for note in split.notes:
@@ -47,9 +46,10 @@ def run(args: argparse.Namespace) -> int:
     sides = Counter(row.split for row in split.rows)
     folded = f", all {len(split.rows)} in turn ({FOLDS} folds)" if split.rows[0].fold else ""
     print(  # noqa: T201
-        f"{split.path}: {sides[TRAIN]} photos train, {sides[VALIDATION]} validate{folded}. "
-        f"Next: python -m training train {args.data} --out RUN"
+        f"{split.path}{as_before}: {sides[TRAIN]} photos train, {sides[VALIDATION]} validate{folded}."
     )
+    place = ("--work", args.work) if args.work else ()
+    print("Next:", command("train", args.data, *place, "--out", "RUN"))  # noqa: T201
     return 0
 
 
@@ -84,10 +84,10 @@ def prepare(data: Path, work: Path, seed: int, progress: Progress, *, again: boo
         alike = look_alikes(data, found, progress)
         rows = choose(found, alike, seed, kept)
         check_sides(rows, {row.label for row in rows})
-        write_rows(path, COLUMNS, ((row.file, row.label, row.split, row.fold, row.sha256) for row in rows))
-        if alike and not all(row.split for row in found):
+        write_work(path, COLUMNS, map(cells, rows))
+        if alike:
             notes.append(f"{sum(map(len, alike))} photos look like another one: such photos stay on one side.")
-    return Split(tuple(rows), path, tuple(notes + leaks(rows)))
+    return Split(tuple(rows), path, tuple(notes + doubts(rows)))
 
 
 def look_alikes(data: Path, rows: Sequence[Row], progress: Progress) -> list[list[int]]:
@@ -101,59 +101,18 @@ def look_alikes(data: Path, rows: Sequence[Row], progress: Progress) -> list[lis
     return [[free[place] for place in group] for group in groups(prints)] if prints else []
 
 
-def choose(rows: Sequence[Row], alike: Sequence[Sequence[int]], seed: int, kept: Iterable[Row]) -> list[Row]:
-    """Give each photo without a side one; look-alikes stay together, and every class is spread evenly over the folds.
-
-    Groups are ranked by a hash of seed and content, so that the split is the same on every machine. Photos that `kept`
-    names (by content) stay in their fold. The first fold validates; the folds are told only below FOLDS_BELOW photos.
-    """
-    before = {row.sha256: fold_of(row) for row in kept}
-    grouped = {index for group in alike for index in group}
-    free = [[index] for index, row in enumerate(rows) if not row.split and index not in grouped]
-    waiting = [[rows[index] for index in group] for group in [*free, *alike]]
-    ranked = sorted(waiting, key=lambda group: (min(row.label for row in group), -len(group), rank(group, seed)))
-    counts: Counter[tuple[str, int]] = Counter()
-    folds: dict[str, int] = {}
-
-    def put(group: list[Row], fold: int) -> None:
-        counts.update((row.label, fold) for row in group)
-        folds.update((row.file, fold) for row in group)
-
-    for group in ranked:
-        if any(row.sha256 in before for row in group):
-            put(group, next(before[row.sha256] for row in group if row.sha256 in before))
-    for group in ranked:
-        if group[0].file not in folds:
-            label = min(row.label for row in group)
-            put(group, min(range(FOLDS), key=lambda fold: counts[label, fold]))
-    told = len(rows) < FOLDS_BELOW
-    return [row if row.split else placed(row, folds[row.file], told) for row in rows]
-
-
-def rank(group: Iterable[Row], seed: int) -> bytes:
-    """Where chance puts a group: from what is in its photos alone."""
-    return hashlib.sha256(f"{seed} {min(row.sha256 for row in group)}".encode()).digest()
-
-
-def fold_of(row: Row) -> int:
-    """The fold of a row of an older split; one that only said "train" is as good in any but the first."""
-    if row.fold:
-        return int(row.fold)
-    return 0 if row.split == VALIDATION else 1 + int(row.sha256[:8], 16) % (FOLDS - 1)
-
-
-def placed(row: Row, fold: int, told: bool) -> Row:
-    """The row on the side that its fold means."""
-    return replace(row, split=TRAIN if fold else VALIDATION, fold=str(fold) if told else "")
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as it stands in a split file, under COLUMNS."""
+    return row.file, row.label, row.split, row.fold, row.sha256
 
 
 def read(path: Path) -> list[Row]:
     """The rows of a split file; raises TrainingError if it is none."""
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = [
                 Row(line["file"], line["class"], line["split"], line["sha256"], line["fold"])
-                for line in csv.DictReader(file)
+                for line in csv.DictReader(file, restval="")
             ]
     except (KeyError, csv.Error) as error:
         columns = ", ".join(COLUMNS)
@@ -194,44 +153,50 @@ def check_unchanged(rows: list[Row], found: list[Row], path: Path) -> None:
 
 
 def check_classes(rows: list[Row], data: Path) -> None:
-    """Refuse no class, a single one, and names that the service's verdicts need."""
+    """Refuse no class, a single one, and names that no class may have."""
     classes = sorted({row.label for row in rows})
     if len(classes) < 2:
-        what = f"only one class, {classes[0]!r}" if classes else "no folder with photos"
-        raise TrainingError(
-            f"{data} holds {what}; put the photos of each class into a folder of its own, {data}/CLASS/."
-        )
+        raise misplaced(data, f"only one class, {classes[0]!r}" if classes else "no folder with photos")
     for label in classes:
-        if label.casefold() in VERDICTS:
-            raise TrainingError(
-                f"A class may not be called {label!r}, which is an answer of the service; rename the folder."
-            )
+        check_class(label, str(data))
 
 
-def check_sides(rows: list[Row], classes: Iterable[str]) -> None:
+def check_sides(rows: Sequence[Row], classes: Iterable[str]) -> None:
     """Refuse a class with too few photos or with none to train on, and an empty validation side."""
-    for label in sorted(classes):
-        contents = {row.sha256 for row in rows if row.label == label}
-        if len(contents) < FEWEST:
-            raise TrainingError(f"Class {label!r} has {len(contents)} different photos; at least {FEWEST} are needed.")
-        if not any(row.split == TRAIN for row in rows if row.label == label):
-            raise TrainingError(f"Class {label!r} has no photo to train on; move some into its train folder.")
+    contents: dict[str, set[str]] = {label: set() for label in classes}
+    places: dict[str, set[str]] = {label: set() for label in contents}
+    for row in rows:
+        contents[row.label].add(row.sha256)
+        places[row.label].add(row.fold or row.split)
+    for label in sorted(contents):
+        if len(contents[label]) < FEWEST:
+            different = several(len(contents[label]), "different photo")
+            raise TrainingError(f"Class {label!r} has {different}; at least {FEWEST} are needed.")
+        if len(places[label]) == 1 and TRAIN not in places[label]:  # one fold is as bad as validation alone
+            raise TrainingError(
+                f"Class {label!r} leaves no photo to train on: add some that look different (look-alikes stay on one "
+                "side), or move some to train/."
+            )
     if not any(row.split == VALIDATION for row in rows):
         raise TrainingError("There is no photo to validate on; move some from train/ to val/, or delete val/.")
 
 
-def leaks(rows: Iterable[Row]) -> list[str]:
-    """Sentences about equal photos on both sides (given folders can hold such) or in two classes."""
+def doubts(rows: Sequence[Row]) -> list[str]:
+    """Sentences about equal photos on both sides (given folders can hold such) or in two classes, about classes that
+    nothing validates, and about names that differ in case alone."""
     sides: dict[str, set[str]] = {}
     labels: dict[str, set[str]] = {}
+    spellings: dict[str, set[str]] = {}
     for row in rows:
         sides.setdefault(row.sha256, set()).add(row.split)
         labels.setdefault(row.sha256, set()).add(row.label)
-    both = sum(len(found) > 1 for found in sides.values())
-    torn = sum(len(found) > 1 for found in labels.values())
+        spellings.setdefault(row.label.casefold(), set()).add(row.label)
     notes = []
-    if both:
-        notes.append(f"{both} photo(s) stand on both sides of the split: the validation error will look too good.")
-    if torn:
-        notes.append(f"{torn} photo(s) stand in more than one class: decide for one, and delete the other.")
-    return notes
+    if both := sum(len(found) > 1 for found in sides.values()):
+        notes.append(f"{several(both, 'photo')} on both sides of the split: the validation error will look too good.")
+    if torn := sum(len(found) > 1 for found in labels.values()):
+        notes.append(f"{several(torn, 'photo')} in more than one class: decide for one (`verify` names them).")
+    if unseen := sorted({row.label for row in rows} - {row.label for row in rows if row.split == VALIDATION}):
+        notes.append(f"No photo validates {some(unseen, 'class', 'classes')}: mistakes there will not be seen.")
+    similar = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    return notes + [f"The classes {names} differ only in case: are they one?" for names in similar]

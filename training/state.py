@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,27 +19,21 @@ from training.errors import TrainingError
 from training.history import Epoch, Step
 from training.run_folder import STATE
 
-# Where it is written; a folder, as safetensors puts a file with a name of its own making beside the one it is to write.
-PLACE = STATE + ".tmp"
-
 
 @dataclass
 class State:
     """`asked`: the job as JSON, which must be the same to go on; `fits`: names of finished fits; `logits`: of the last
-    phase's epochs so far, by fit, each [V, C]; `tensors`: network.*, optimizer.* and best.* of the fit at work."""
+    phase's epochs so far, by fit, each [V, C]; `parts`: the network's and the optimizer's tensors to go on from."""
 
     asked: str
     fits: list[str] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     logits: dict[str, list[Tensor]] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
-    def save(self, folder: Path) -> None:
-        """Write it beside its place, then rename: a kill at any moment leaves the old or the new one.
-
-        Raises OSError.
-        """
+    def save(self, folder: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Write it with the `parts` of the fit at work; a kill at any moment leaves the old file or the new one."""
         words = {
             "asked": self.asked,
             "fits": self.fits,
@@ -46,27 +41,36 @@ class State:
             "steps": [asdict(step) for step in self.steps],
         }
         logits = {f"logits.{fit}.{n}": each for fit, found in self.logits.items() for n, each in enumerate(found)}
-        place = folder / PLACE
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        try:
-            save_file({**self.tensors, **logits}, place / STATE, {"state": json.dumps(words)})
-            (place / STATE).replace(folder / STATE)
-        except SafetensorError as error:  # which has what the system said as text: "(os error 28)"
-            number = int("".join(re.findall(r"os error (\d+)", str(error))) or errno.EIO)
-            raise OSError(number, os.strerror(number), str(folder / STATE)) from error
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
+        tensors = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
+        write_tensors(folder / STATE, {**tensors, **logits}, {"state": json.dumps(words)})
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names begin with `prefix` and a dot, without it."""
-        return {n.removeprefix(prefix + "."): t for n, t in self.tensors.items() if n.startswith(prefix + ".")}
+    def take(self) -> dict[str, dict[str, Tensor]]:
+        """The parts of the fit that was stopped, which are handed out once; they are large."""
+        parts, self.parts = self.parts, {}
+        return parts
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], words: dict[str, str] | None = None) -> None:
+    """Write a safetensors file beside its place, then rename. Raises OSError."""
+    place = path.with_name(path.name + ".tmp")  # a folder: in it, safetensors gives a half-written file any name
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    written = place / path.name
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, written, words)
+        written.chmod(place.stat().st_mode & 0o666)  # as any other file; safetensors closes it to everyone else
+        written.replace(path)
+    except SafetensorError as error:  # which has what the system said as text: "(os error 28)"
+        number = int("".join(re.findall(r"os error (\d+)", str(error))) or errno.EIO)
+        raise OSError(number, os.strerror(number), str(path)) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def discard(folder: Path) -> None:
     """Remove the state in `folder`, and what a kill may have left of one half written."""
     (folder / STATE).unlink(missing_ok=True)
-    shutil.rmtree(folder / PLACE, ignore_errors=True)
+    shutil.rmtree(folder / (STATE + ".tmp"), ignore_errors=True)
 
 
 def load_state(folder: Path, asked: str) -> State:
@@ -88,5 +92,9 @@ def load_state(folder: Path, asked: str) -> State:
     logits: dict[str, list[Tensor]] = {}
     for name in sorted((n for n in tensors if n.startswith("logits.")), key=lambda n: int(n.rsplit(".", 1)[1])):
         logits.setdefault(name.split(".")[1], []).append(tensors.pop(name))
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        part, _, own = name.partition(".")
+        parts.setdefault(part, {})[own] = value
     epochs, steps = [Epoch(**epoch) for epoch in words["epochs"]], [Step(**step) for step in words["steps"]]
-    return State(asked, words["fits"], epochs, steps, logits, tensors)
+    return State(asked, words["fits"], epochs, steps, logits, parts)

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--head-lr", float, recipe.head_rate, "peak learning rate of the head alone"),
         ("--epochs", int, recipe.epochs, "epochs of the unfrozen phase (full lane)"),
         ("--lr", float, recipe.rate, "peak learning rate of the unfrozen phase; early layers get a tenth"),
+        ("--batch-size", int, recipe.batch_size, "photos per step; on a GPU, more keep it busy"),
     ):
         parser.add_argument(flag, type=positive(kind), default=value, help=f"{meaning} (default: {value:g})")
     parser.add_argument("--work", metavar="DIR", type=Path, help="where split.csv is kept (default: DATA/_tellapart)")
@@ -73,14 +74,22 @@ def run(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
     from training.card import in_words
+    from training.files import write_bytes
     from training.job import Job, train
     from training.progress import bars
+    from training.report import REPORT, render
+    from training.run_folder import read_run
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: torch finds no CUDA device here; give --device cpu.")
     accelerator = Accelerator(cpu=args.device == "cpu")
     recipe = Recipe(
-        head_epochs=args.head_epochs, head_rate=args.head_lr, epochs=args.epochs, rate=args.lr, mixup=args.mixup
+        batch_size=args.batch_size,
+        head_epochs=args.head_epochs,
+        head_rate=args.head_lr,
+        epochs=args.epochs,
+        rate=args.lr,
+        mixup=args.mixup,
     )
     work = args.work or args.data / "_tellapart"
     job = Job(args.data, args.out, work, args.weights, args.lane, args.precision, args.seed, recipe)
@@ -93,5 +102,7 @@ def run(args: argparse.Namespace) -> int:
     if accelerator.is_main_process:
         print(f"{args.out}: {in_words(summary['metrics']['validation'])}, in {summary['seconds']:.0f} s.")  # noqa: T201
         print(summary["measured"])  # noqa: T201
+        write_bytes(args.out / REPORT, render(read_run(args.out, args.data)))
+        print(f"All of it, with pictures: {args.out / REPORT}")  # noqa: T201
         print(f"Next: python -m training export {args.out} --out models/NAME")  # noqa: T201
     return 0

@@ -1,4 +1,4 @@
-"""Files of photo URLs: one a line, or a CSV with a header; and what a class may be called."""
+"""Files of photo URLs: one a line, or a CSV with a header."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.addresses import parse_url
-from app.answer import VERDICTS
 from app.errors import Refusal
 from training.errors import TrainingError
+from training.folders import check_class
 
-MAX_CLASS_BYTES = 100  # file systems take 255, with room for what is put around it
 DELIMITERS = ",;\t"  # spreadsheets in half of Europe write semicolons
 
 
@@ -36,12 +35,15 @@ class UrlList:
 def read(path: Path, label: str | None) -> UrlList:
     """Read a file of URLs; those whose line names no class are of class `label`.
 
-    Blank lines and lines that begin with # are left out. Raises TrainingError: no URL, no class, a name no class may
-    have; OSError.
+    Blank lines and lines that begin with # are left out. Raises TrainingError: not UTF-8, no URL, no class, a name no
+    class may have; OSError.
     """
     if label is not None:
         check_class(label, "--class")
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path} is no text in UTF-8; save it as such.") from error
     listed: dict[Listed, None] = {}
     problems = []
     for number, url, named in _rows(text, path):
@@ -55,19 +57,6 @@ def read(path: Path, label: str | None) -> UrlList:
     if not listed:
         raise TrainingError(f"{path} holds no URL; give one a line, or a CSV in UTF-8 whose header has a column url.")
     return UrlList(tuple(listed), tuple(problems))
-
-
-def check_class(label: str, where: str) -> None:
-    """Refuse what cannot be a folder of its own directly below DATA, or a class of the service."""
-    if not label.strip() or label != label.strip() or len(label.encode(errors="surrogateescape")) > MAX_CLASS_BYTES:
-        wanted = f"a name of 1 to {MAX_CLASS_BYTES} bytes, without spaces around it"
-    elif label[0] in "._" or "/" in label or "\\" in label or not label.isprintable():
-        wanted = "a plain folder name: no slashes, and no dot or underscore in front"
-    elif label.casefold() in VERDICTS:
-        wanted = f"none of the service's own answers ({' and '.join(VERDICTS)})"
-    else:
-        return
-    raise TrainingError(f"{where}: a class cannot be called {label[:40]!r}; give {wanted}.")
 
 
 def _rows(text: str, path: Path) -> Iterator[tuple[int, str, str]]:

@@ -7,7 +7,10 @@ import json
 import math
 import os
 import random
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from PIL import Image
 from safetensors.numpy import save
 
 from app.image import Preprocess
+from tests.live import ROOT, clean_env, end
 from tests.training.conftest import picture
 from training.files import write_bytes, write_json, write_rows
 from training.folders import TRAIN, VALIDATION, Row, scan
@@ -46,6 +50,7 @@ def write_run(
     data: Path,
     *,
     mistakes: Mapping[str, str] | None = None,
+    sure: Mapping[str, float] | None = None,
     rows: Sequence[Row] = (),
     folds: bool = True,
     lane: str = "full",
@@ -53,13 +58,14 @@ def write_run(
 ) -> Path:
     """A finished run over the photos of `data` (or over `rows`, which need no files); returns `folder`.
 
-    `mistakes`: file → the class it was taken for; all other photos are judged right. With `folds` every photo is
-    judged, else those of fold 0 alone, a fifth of each class. What is in `summary` replaces entries of run.json.
+    `mistakes`: file → the class it was taken for; all other photos are judged right; `sure`: file → the probability of
+    the class it was taken for. With `folds` every photo is judged, else those of fold 0 alone, a fifth of each class.
+    What is in `summary` replaces entries of run.json.
     """
     placed = sides(rows or scan(data)[0], folds=folds)
     classes = sorted({row.label for row in placed})
     judged = [row for row in placed if folds or row.split == VALIDATION]
-    predictions = [predict(row, (mistakes or {}).get(row.file, row.label), classes) for row in judged]
+    predictions = [predict(row, classes, mistakes or {}, sure or {}) for row in judged]
     fits = [*map(str, range(FOLDS)), FINAL] if folds else ["0"]
     phases = {HEAD: HEAD_EPOCHS, UNFROZEN: EPOCHS} if lane == "full" else {HEAD: HEAD_EPOCHS}
     lines = [(row.file, row.label, row.split, row.fold, row.sha256) for row in placed]
@@ -67,7 +73,7 @@ def write_run(
     write_predictions(folder, predictions, classes)
     write_epochs(folder, [epoch for fit in fits for epoch in epochs(fit, phases)])
     write_steps(folder, [step for fit in fits for step in steps(fit, phases)])
-    write_bytes(folder / FEATURES, features(placed, classes))
+    write_features(folder, features(placed, classes))
     if lane == "full":
         write_bytes(folder / BATCH, batch())
     written = describe(data, placed, predictions, classes, lane) | summary
@@ -86,11 +92,12 @@ def sides(rows: Sequence[Row], *, folds: bool) -> list[Row]:
     return placed
 
 
-def predict(row: Row, predicted: str, classes: Sequence[str]) -> Prediction:
-    """An answer whose first class is `predicted`, with 0.6 to 0.97; the same file gets the same numbers."""
-    sure = random.Random(os.fsencode(row.file)).uniform(0.6, 0.97)
-    rest = (1 - sure) / (len(classes) - 1)
-    probabilities = {name: sure if name == predicted else rest for name in classes}
+def predict(row: Row, classes: Sequence[str], mistakes: Mapping[str, str], sure: Mapping[str, float]) -> Prediction:
+    """An answer, sure by 0.6 to 0.97 where it is not told; the same file gets the same numbers."""
+    predicted = mistakes.get(row.file, row.label)
+    p = sure.get(row.file, random.Random(os.fsencode(row.file)).uniform(0.6, 0.97))
+    rest = (1 - p) / (len(classes) - 1)
+    probabilities = {name: p if name == predicted else rest for name in classes}
     loss = -math.log(probabilities[row.label])
     return Prediction(row.file, row.label, predicted, row.fold or "0", loss, probabilities)
 
@@ -119,12 +126,17 @@ def steps(fit: str, phases: Mapping[str, int]) -> list[Step]:
     return found
 
 
-def features(rows: Sequence[Row], classes: Sequence[str]) -> bytes:
-    """float32 [N, 512]: a direction per class, and noise."""
+def features(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Sequence[float]]:
+    """512 numbers per file: a direction per class, and noise."""
     chance = np.random.default_rng(0)
     centres = chance.normal(size=(len(classes), 512))
-    found = np.stack([centres[classes.index(row.label)] for row in rows]) + chance.normal(size=(len(rows), 512)) / 2
-    return save({"features": found.astype(np.float32)}, {"files": json.dumps([row.file for row in rows])})
+    return {row.file: centres[classes.index(row.label)] + chance.normal(size=512) / 2 for row in rows}
+
+
+def write_features(folder: Path, vectors: Mapping[str, Sequence[float]]) -> None:
+    """features.safetensors: float32, a row per file."""
+    stacked = np.array([*vectors.values()], dtype=np.float32)
+    write_bytes(folder / FEATURES, save({"features": stacked}, {"files": json.dumps([*vectors])}))
 
 
 def batch() -> bytes:
@@ -166,3 +178,17 @@ def describe(
         "metrics": {"validation": errors_per_class(said, truth, classes)},
         "diagnosis": [],
     }
+
+
+@contextmanager
+def cleaning(run: Path, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`python -m training clean RUN`: the address it printed, and its process, ended afterwards if it still runs."""
+    command = [sys.executable, "-m", "training", "clean", str(run), *flags]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=clean_env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().removeprefix("Open ").strip(), process
+        finally:
+            end(process)

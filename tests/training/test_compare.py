@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,8 @@ import pytest
 
 from tests.training.conftest import Draw
 from tests.training.runs import write_run
-from training.compare import compare, run
+from training.compare import run
+from training.comparison import compare
 from training.errors import TrainingError
 from training.folders import Row
 from training.run_folder import read_run
@@ -39,8 +39,7 @@ def test_a_few_changes_are_no_evidence(tmp_path: Path, capsys: pytest.CaptureFix
     second = write_run(tmp_path / "b", tmp_path, rows=rows, mistakes=cats(10, 12, 14, 20), date=NEW)
     found = compare(read_run(first), read_run(second))
     assert (len(found.better), len(found.worse), len(found.files)) == (5, 3, 100)
-    # by hand: 2 · (C(8,0) + C(8,1) + C(8,2) + C(8,3)) / 2⁸
-    assert found.p == pytest.approx(2 * sum(math.comb(8, k) for k in range(4)) / 2**8)
+    assert found.p == 0.7265625  # what scipy.stats.binomtest(5, 8) and R's binom.test(5, 8) say
     out = words(first, second, capsys)
     assert "No evidence that they differ: 5 photos got better, 3 worse" in out
     assert "p = 0.73" in out
@@ -98,17 +97,27 @@ def test_both_runs_are_held_to_the_newer_runs_labels(
     out = words(first, second, capsys)
     assert "1 photo labelled otherwise" in out
     assert f"the newer one, {newer}." in out
+    assert f"because {older} had them wrong, that favours it" in out
 
 
 def test_photos_that_only_one_run_judged_are_left_out_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = write_run(tmp_path / "a", tmp_path, rows=made_up(20), mistakes=cats(18))
-    second = write_run(tmp_path / "b", tmp_path, rows=made_up(17))
+    first = write_run(tmp_path / "a", tmp_path, rows=made_up(20), mistakes=cats(18), date=OLD)
+    second = write_run(tmp_path / "b", tmp_path, rows=made_up(17), date=NEW)
     out = words(first, second, capsys)
     assert "17 photos judged by both" in out
-    assert f"3 photos judged by {first} alone" in out
+    assert f"3 photos judged by {first} alone, left out; it had 1 of them wrong." in out
     assert "0 of 17 photos wrong" in out
+    assert f"because {first} had them wrong, that favours it" in out
+
+
+def test_more_photos_favour_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = write_run(tmp_path / "a", tmp_path, rows=made_up(17), date=OLD)
+    second = write_run(tmp_path / "b", tmp_path, rows=made_up(20), date=NEW)
+    out = words(first, second, capsys)
+    assert f"3 photos judged by {second} alone" in out
+    assert "favours" not in out
 
 
 def test_equal_photos_count_once(tmp_path: Path) -> None:

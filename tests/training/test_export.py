@@ -92,7 +92,7 @@ def test_a_checkpoint_that_the_graph_does_not_match_is_refused(run: Path, tmp_pa
 
 
 def test_int8_that_fails_the_gate_gives_way(run: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(export.Export, "_gate", lambda *_: Gate(1000, 900, 0.5, 0.2))
+    monkeypatch.setattr(export.Export, "_gate", lambda *_: Gate(1000, 900, 0.5, 0.2, 1.0))
     assert main(["export", str(run), "--out", str(tmp_path / "drawn")]) == 0
     made = read_bundle(tmp_path / "drawn")
     assert made.precision == "f32"
@@ -126,7 +126,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path, capsys) -> None:
 def test_the_gate_counts_only_clear_leads() -> None:
     reference = np.array([[0.9, 0.1], [0.52, 0.48], [0.2, 0.8], [0.7, 0.3]])
     quantised = np.array([[0.8, 0.2], [0.48, 0.52], [0.3, 0.7], [0.4, 0.6]])
-    found = gate(reference, quantised)
+    found = gate(reference, quantised, 0.99)
     assert (found.views, found.clear_views) == (4, 3)
     assert found.agreement == pytest.approx(2 / 3)
     assert found.mean_change == pytest.approx((0.1 + 0.04 + 0.1 + 0.3) / 4)
@@ -134,8 +134,15 @@ def test_the_gate_counts_only_clear_leads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("views", "agreement", "change", "passed"),
-    [(1000, 0.99, 0.02, True), (999, 1, 0, False), (1000, 0.989, 0, False), (1000, 1, 0.0201, False)],
+    ("views", "agreement", "change", "correlation", "passed"),
+    [
+        (1000, 0.99, 0.02, 0.95, True),
+        (999, 1, 0, 1, False),
+        (1000, 0.989, 0, 1, False),
+        (1000, 1, 0.0201, 1, False),
+        (1000, 1, 0, 0.949, False),
+        (1000, 1, 0, float("nan"), False),
+    ],
 )
-def test_the_gates_bars(views: int, agreement: float, change: float, passed: bool) -> None:
-    assert Gate(views, views, agreement, change).passed is passed
+def test_the_gates_bars(views: int, agreement: float, change: float, correlation: float, passed: bool) -> None:
+    assert Gate(views, views, agreement, change, correlation).passed is passed

@@ -25,3 +25,9 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path, text: str | No
         (tmp_path / history.STEPS).write_text(text)
     with pytest.raises(TrainingError, match=r"steps\.csv cannot be read"):
         history.read_steps(tmp_path)
+
+
+def test_a_finished_run_has_rows(tmp_path: Path) -> None:
+    history.write_steps(tmp_path, [])
+    with pytest.raises(TrainingError, match=r"steps\.csv holds no rows"):
+        history.read_steps(tmp_path)

@@ -46,7 +46,13 @@ def test_rules_that_differ_widely_give_the_usual_rate(found: dict[str, float]) -
 
 
 def test_a_loss_that_only_rises_gives_no_suggestion() -> None:
-    assert suggestions([Trial(10.0**n, float(n), float(n)) for n in range(-6, 1)]) == {}
+    assert suggestions([Trial(10.0**n, float(n), float(n)) for n in range(-20, 1)]) == {}
+
+
+def test_noise_of_the_first_steps_is_no_answer() -> None:
+    expected = suggestions(ramp(bowl))
+    trials = [Trial(t.rate, t.loss, t.smoothed - (5 if n == 2 else 0)) for n, t in enumerate(ramp(bowl))]
+    assert suggestions(trials) == expected
 
 
 def test_weights_optimizer_and_random_state_are_restored(draw) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.training.conftest import Draw, picture
 from tests.training.runs import write_run
-from training.charts import MOST_POINTS, phase_charts, thinned
+from training.charts import MOST_POINTS, phase_charts, spacing, thinned
 from training.errors import TrainingError
 from training.folders import Row
 from training.history import HEAD, UNFROZEN, Epoch, Step, read_epochs, read_predictions, read_steps
@@ -206,6 +206,14 @@ def test_a_chart_puts_zero_below_and_more_above() -> None:
     assert ticks["0"] > ticks["1"] > ticks["2"]
     assert loss.mark is None
     assert error.paths  # a rate of 0 throughout is a line at the bottom
+
+
+@pytest.mark.parametrize(
+    ("span", "most", "expected"),
+    [(1.0, 4, 0.5), (2.0, 4, 0.5), (0.8, 4, 0.2), (3e-3, 4, 1e-3), (29.0, 6, 5.0), (7.0, 7, 1.0), (1234.0, 6, 500.0)],
+)
+def test_ticks_stand_at_round_numbers(span: float, most: int, expected: float) -> None:
+    assert spacing(span, most) == pytest.approx(expected)
 
 
 def test_long_lines_are_thinned_and_keep_their_ends() -> None:

@@ -9,8 +9,9 @@ from PIL import Image
 from training.__main__ import main
 from training.errors import TrainingError
 from training.folders import Row
+from training.folds import choose
 from training.progress import bars
-from training.split import COLUMNS, Split, choose, prepare, read
+from training.split import COLUMNS, Split, prepare, read
 
 
 def split(data: Path, seed: int = 42, *, again: bool = False) -> Split:
@@ -75,6 +76,14 @@ def test_photos_that_stay_keep_their_fold_when_others_come_and_go(draw) -> None:
     assert split(data).rows == after
 
 
+def test_the_odd_photos_of_many_small_classes_are_spread_over_the_folds() -> None:
+    many = [row for number in range(100) for row in rows(6, f"{number:02}")]
+    chosen = choose(many, [], 42, [])
+    assert Counter(row.split for row in chosen) == {"train": 480, "validation": 120}
+    few = [row for number in range(10) for row in rows(6, f"{number:02}")]
+    assert set(Counter(row.fold for row in choose(few, [], 42, [])).values()) == {12}
+
+
 def test_under_500_photos_each_validates_once_and_from_500_on_none_has_a_fold() -> None:
     few = choose(rows(499), [], 42, [])
     assert Counter(row.fold for row in few) == {"0": 100, "1": 100, "2": 100, "3": 100, "4": 99}
@@ -127,6 +136,29 @@ def test_given_folders_are_honoured(draw, name: str) -> None:
         f"{name}/disc/51.jpg",
         f"{name}/square/50.jpg",
     }
+
+
+def test_of_val_and_test_one_validates_and_the_other_is_told(draw) -> None:
+    draw("data/train", disc=6, square=6)
+    draw("data/test", first=60, disc=2)
+    made = split(draw("data/val", first=50, disc=2, square=1))
+    assert {row.file.split("/")[0] for row in made.rows} == {"train", "val"}
+    assert made.notes == (
+        "2 photos (test/disc/60.jpg, test/disc/61.jpg) left out: "
+        "classes are the folders in train/ and val/, photos directly in them.",
+    )
+
+
+def test_a_class_that_nothing_validates_is_told(draw) -> None:
+    draw("data/train", disc=6, square=6)
+    made = split(draw("data/val", first=50, disc=2))
+    assert made.notes == ("No photo validates 1 class (square): mistakes there will not be seen.",)
+
+
+def test_classes_that_differ_in_case_alone_are_told(draw) -> None:
+    made = split(draw(Disc=5, disc=5))
+    assert made.classes == ("Disc", "disc")
+    assert made.notes == ("The classes Disc and disc differ only in case: are they one?",)
 
 
 def test_train_folder_alone_is_split_and_a_class_may_be_called_train(draw) -> None:
@@ -189,13 +221,36 @@ def test_photos_that_no_longer_fit_the_file_are_named(draw, what: str) -> None:
         ({}, "There is no folder"),
         ({"disc": 9}, "only one class, 'disc'"),
         ({"disc": 9, "square": 4}, "Class 'square' has 4 different photos; at least 5"),
-        ({"disc": 9, "Not Sure": 9}, "may not be called 'Not Sure'"),
-        ({"disc": 9, "none of these": 9}, "may not be called 'none of these'"),
+        ({"disc": 9, "square\n": 9}, "cannot be called 'square\\\\n'"),
+        ({"disc": 9, "Not Sure": 9}, "cannot be called 'Not Sure'"),
+        ({"disc": 9, "none of these": 9}, "cannot be called 'none of these'"),
     ],
 )
 def test_folders_that_cannot_be_trained_on(draw, counts: dict[str, int], sentence: str) -> None:
     with pytest.raises(TrainingError, match=sentence):
         split(draw(**counts))
+
+
+def test_photos_one_folder_too_deep_are_told(draw) -> None:
+    draw("data/bears", disc=5, square=5)
+    with pytest.raises(TrainingError, match=r"no folder with photos.* 10 photos \(bears/disc/00.jpg"):
+        split(draw("data"))
+
+
+def test_a_class_whose_photos_all_look_alike_cannot_be_split(draw) -> None:
+    data = draw(disc=9, square=1)
+    with Image.open(data / "square" / "00.jpg") as photo:
+        for side in range(200, 208):
+            photo.resize((side, side * 3 // 4)).save(data / "square" / f"{side}.jpg", quality=90)
+    with pytest.raises(TrainingError, match="'square' leaves no photo to train on"):
+        split(data)
+
+
+def test_a_working_folder_that_cannot_be_written_to_is_told(draw, tmp_path: Path) -> None:
+    data = draw(disc=5, square=5)
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="name another folder: --work DIR"):
+        prepare(data, tmp_path / "file", 42, bars(show=False))
 
 
 def test_folder_without_photos(tmp_path: Path) -> None:
@@ -205,21 +260,40 @@ def test_folder_without_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "says"),
     [
-        "",
-        "a,b\n1,2\n",
-        "file,class,split,fold,sha256\na.jpg,a,both,,00\n",
-        "file,class,split,fold,sha256\na.jpg,a,train,9,00\n",
-        "file;class;split;fold;sha256\na.jpg;a;train;;00\n",
-        "file,class,split,fold,sha256\na.jpg,a,train,,00\na.jpg,a,validation,,00\n",
+        ("a,b\n1,2\n", "is not a split file"),
+        ("file;class;split;fold;sha256\na.jpg;a;train;;00\n", "CSV in UTF-8 with commas"),
+        ("file,class,split,fold,sha256\na.jpg,a,both,,00\n", "the split 'both'"),
+        ("file,class,split,fold,sha256\na.jpg,a\n", "the split ''"),
+        ("file,class,split,fold,sha256\na.jpg,a,train,9,00\n", "the fold '9'"),
+        ("file,class,split,fold,sha256\na.jpg,a,train,1,00\nb.jpg,a,train,,00\n", "a fold and others none"),
+        ("file,class,split,fold,sha256\na.jpg,a,train,,00\na.jpg,a,validation,,00\n", "names a.jpg twice"),
     ],
 )
-def test_file_that_is_no_split(tmp_path: Path, text: str) -> None:
+def test_file_that_is_no_split(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "split.csv"
     path.write_text(text)
-    if text:
-        with pytest.raises(TrainingError):
-            read(path)
-    else:
-        assert read(path) == []
+    with pytest.raises(TrainingError, match=says):
+        read(path)
+
+
+def test_a_class_whose_name_is_no_text_is_refused_before_anything_is_trained(draw) -> None:
+    data = draw(disc=5, square=5)
+    (data / "square").rename(data / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(TrainingError, match="a class cannot be called"):
+        split(data)
+
+
+def test_a_file_as_a_spreadsheet_saves_it_is_read(draw) -> None:
+    data = draw(disc=5, square=5)
+    first = split(data)
+    first.path.write_bytes(b"\xef\xbb\xbf" + first.path.read_bytes().replace(b"\n", b"\r\n"))
+    assert split(data).rows == first.rows
+
+
+def test_names_that_are_not_utf8_are_printed_all_the_same(draw, capsysbinary) -> None:
+    data = draw(disc=5, square=5)
+    (data / "disc" / os.fsdecode(b"caf\xe9\x1b.txt")).write_text("no photo")
+    assert main(["split", str(data)]) == 0
+    assert "disc/caf��.txt".encode() in capsysbinary.readouterr().out

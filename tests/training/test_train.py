@@ -18,12 +18,13 @@ from torchvision.models import resnet34
 
 from app.image import Preprocess, model_input, read_photo
 from training.__main__ import main
+from training.clean_list import read_neighbours
 from training.folders import Row
 from training.model import build
-from training.run_folder import describe_data
+from training.run_folder import describe_data, read_run
 
 ROOT = Path(__file__).parents[2]
-PLAIN = {"run.json", "split.csv", "history.csv", "steps.csv", "validation.csv"}
+PLAIN = {"run.json", "report.html", "split.csv", "history.csv", "steps.csv", "validation.csv"}
 FAST = PLAIN | {"stage-1.safetensors", "features.safetensors"}
 FULL = FAST | {"stage-2.safetensors", "batch.jpg"}
 
@@ -60,7 +61,7 @@ def test_fast_lane_from_the_command_line(draw, tmp_path: Path) -> None:
     assert run["classes"] == ["disc", "square", "stripes"]
     assert run["preprocess"]["mean"] == list(Preprocess().mean)
     assert run["settings"]["head_epochs"] == 4
-    assert run["data"]["photos"] == {name: {"train": 6, "validation": 2} for name in run["classes"]}
+    assert run["data"]["photos"]["disc"] == {"train": 6, "validation": 2}
     assert run["measured"].startswith("Out of fold: each of the 24 photos")
     assert run["weights"] == {"name": "none", "sha256": "", "source": "random weights"}
     assert (out / "split.csv").read_bytes() == (data / "_tellapart" / "split.csv").read_bytes()
@@ -188,6 +189,9 @@ def test_broken_photos_are_left_out_and_data_may_be_read_only(draw, tmp_path: Pa
     assert "disc/03.jpg left out" in capsys.readouterr().err
     photos = json.loads((out / "run.json").read_text())["data"]["photos"]
     assert sum(photos["disc"].values()) == 6
+    run = read_run(out)
+    assert len(run.rows) == 13
+    assert read_neighbours(run) is not None  # features and split.csv are about the same photos
 
 
 def test_a_class_of_broken_photos_alone_is_refused(draw, tmp_path: Path, capsys) -> None:

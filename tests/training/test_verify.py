@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,12 @@ import pytest
 from PIL import Image, ImageFilter
 
 from app.image import read_photo
+from tests.live import ROOT
 from tests.training.conftest import Draw, picture
-from training import verify
+from training import findings, verify
 from training.errors import TrainingError
+from training.files import working_in
+from training.folders import files_of
 
 
 def run(*arguments: object) -> int:
@@ -35,7 +39,7 @@ def found(work: Path) -> list[tuple[str, str, str]]:
 def kinds(image: Image.Image) -> list[str]:
     out = io.BytesIO()
     image.save(out, "PNG")
-    return [kind for kind, _ in verify.doubts(read_photo(out.getvalue(), enough=verify.SHORT))]
+    return [kind for kind, _ in findings.doubts(read_photo(out.getvalue(), enough=findings.SHORT))]
 
 
 def clean(shape: str, seed: int) -> Image.Image:
@@ -71,10 +75,16 @@ def test_bad_files_go_to_quarantine_and_come_back(data: Path, capsys: pytest.Cap
     for file, content in bad.items():
         assert (data / "_tellapart/quarantine" / file).read_bytes() == content
         assert not (data / file).exists()
-    assert "This file is empty." in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "This file is empty." in out
+    assert f"3 files, those under Bad, moved to {data}/_tellapart/quarantine; nothing is deleted or changed." in out
+    assert f"To move everything back: python -m training verify '{data}' --undo" in out
     assert run(data) == 0
-    assert "3 files moved so far" in capsys.readouterr().out
-    assert run(data, "--undo") == 0
+    out = capsys.readouterr().out
+    assert f"3 files moved earlier, by verify or clean: see {data}/_tellapart/moves.csv" in out
+    assert f"To move everything back: python -m training verify '{data}' --undo" in out
+    assert run(data, "--undo") == run(data, "--undo") == 0
+    assert capsys.readouterr().out == f"3 files moved back to the old place in {data}.\nNothing to move back.\n"
     assert {file: (data / file).read_bytes() for file in bad} == bad
     assert (data / "disc/.hidden").is_file()
 
@@ -98,6 +108,50 @@ def test_over_half_is_refused_and_half_is_not(data: Path, bad: int, refused: boo
     assert len(list((data / "disc").glob("*.txt"))) == (bad if refused else 0)
 
 
+def test_a_folder_without_a_photo_is_no_class_and_stays(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "notes").mkdir()
+    (data / "notes/plan.txt").write_text("not a photo")
+    (data / "disc/page.php").write_text("<html>")
+    assert run(data) == 0
+    assert found(data / "_tellapart") == [("disc/page.php", "bad", ""), ("notes/plan.txt", "no class", "")]
+    assert (data / "notes/plan.txt").is_file() and not (data / "disc/page.php").exists()
+    assert "No class (1)" in capsys.readouterr().out
+
+
+def test_nothing_but_files_that_are_no_photos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/plan.txt").write_text("not a photo")
+    with pytest.raises(TrainingError, match="1 of 1 files"):
+        run(tmp_path)
+    assert (tmp_path / "notes/plan.txt").is_file()
+
+
+def test_photos_in_no_class_folder_are_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "disc/deep").mkdir()
+    clean("disc", 9).save(data / "disc/deep/9.jpg")
+    clean("disc", 8).save(data / "loose.jpg")
+    (data / "README").write_text("no photo, no word about it")
+    assert run(data) == 0
+    assert "2 photos (disc/deep/9.jpg, loose.jpg) left out" in capsys.readouterr().out
+
+
+def test_of_many_classes_two_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(20):
+        (tmp_path / f"{number:02}").mkdir()
+        clean("disc", number).save(tmp_path / f"{number:02}" / "a.jpg")
+    clean("square", 3).save(tmp_path / "07" / "b.jpg")
+    run(tmp_path)
+    assert "Looked at 21 files in 20 classes: from 1 in 19 to 2 in 07." in capsys.readouterr().out
+
+
+def test_while_another_command_is_at_work_nothing_is_moved(data: Path) -> None:
+    (data / "disc/page.php").write_text("<html>")
+    with working_in(data / "_tellapart"), pytest.raises(TrainingError, match="Another command is at work"):
+        run(data)
+    assert (data / "disc/page.php").is_file()
+    assert run(data) == 0
+
+
 def test_duplicates_near_and_exact_and_in_two_classes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "disc/0 page.php").write_text("<html>")
     (data / "disc/copy.jpg").write_bytes((data / "disc/1.jpg").read_bytes())
@@ -113,8 +167,8 @@ def test_duplicates_near_and_exact_and_in_two_classes(data: Path, capsys: pytest
         ("disc/smaller.png", "near duplicate", "disc/2.jpg"),
     ]
     out = capsys.readouterr().out
-    assert "square/wrong.jpg and disc/3.jpg: square and disc: the same file" in out
-    assert len(verify.files_of(data)) == 16
+    assert "square/wrong.jpg and disc/3.jpg: the same file, as square and as disc" in out
+    assert len(files_of(data)) == 16
 
 
 def test_of_three_alike_the_one_in_the_other_class_is_the_conflict(data: Path) -> None:
@@ -140,6 +194,13 @@ def test_what_is_doubtful_about_a_photo_both_edges() -> None:
     assert kinds(Image.fromarray(np.array([[0, 255]], np.uint8))) == ["tiny"]
 
 
+def test_the_manual_has_every_finding() -> None:
+    text = (ROOT / "docs" / "train.md").read_text()
+    assert re.findall(r"^\| ([a-z ]+) \| ", text[text.index("## 3.") : text.index("## 4.")], re.MULTILINE) == [
+        "finding", *findings.MEANINGS,
+    ]  # fmt: skip
+
+
 def test_tiny_files_of_one_pixel_are_read(data: Path) -> None:
     Image.new("RGB", (1, 1)).save(data / "disc/dot.png")
     assert run(data) == 0
@@ -151,10 +212,10 @@ def test_given_sides_are_looked_at(draw: Draw, capsys: pytest.CaptureFixture[str
     data = draw("data/val", disc=1, square=1)
     run(data)
     assert "Looked at 6 files in 2 classes" in capsys.readouterr().out
-    assert {row for row in found(data / "_tellapart") if "duplicate" in row[1]} == {
-        ("val/disc/00.jpg", "exact duplicate", "train/disc/00.jpg"),
-        ("val/square/00.jpg", "exact duplicate", "train/square/00.jpg"),
-    }
+    assert [row for row in found(data / "_tellapart") if row[2]] == [
+        ("val/disc/00.jpg", "both sides", "train/disc/00.jpg"),
+        ("val/square/00.jpg", "both sides", "train/square/00.jpg"),
+    ]
 
 
 def test_a_file_that_cannot_be_opened_stays_and_the_exit_code_says_so(data: Path) -> None:
@@ -209,27 +270,16 @@ def test_wrong_use_is_told(tmp_path: Path, data: Path) -> None:
 
 
 def test_ctrl_c_stops_at_once_and_moves_nothing(data: Path) -> None:
-    Image.effect_noise((5000, 5000), 90).save(data / "disc/large.png", compress_level=0)
-    content = (data / "disc/large.png").read_bytes()
+    Image.effect_noise((1500, 1500), 90).save(data / "disc/large.png", compress_level=0)
     (data / "disc/a.txt").write_text("bad")
-    for number in range(40):
+    for number in range(999):  # ten seconds of work and more
         os.link(data / "disc/large.png", data / "square" / f"large {number}.png")
-    assert len(content) > 20_000_000
-    code = f"""
-import signal, sys
-from pathlib import Path
-from argparse import Namespace
-from training import verify
-print("ready", flush=True)
-try:
-    verify.run(Namespace(data=Path({str(data)!r}), work=None, dry_run=False, undo=False))
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-    root = Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True) as child:
+    code = "import sys; from training import verify; print('ready', flush=True); from training.__main__ import main;"
+    command = [sys.executable, "-c", f"{code} sys.exit(main(['verify', {str(data)!r}]))"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None and child.stdout.readline() == "ready\n"
         time.sleep(0.3)
         child.send_signal(signal.SIGINT)
-        assert child.wait(10) == 130
+        assert child.communicate(timeout=5) == ("", "Stopped.\n")
+    assert child.returncode == 130
     assert (data / "disc/a.txt").is_file()
