@@ -6,6 +6,7 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from functools import partial
@@ -14,6 +15,10 @@ from pathlib import Path
 from app import settings as settings_module
 from app.errors import BundleError, SettingError
 
+SIGNALS = (
+    "SIGTERM and Ctrl-C answer what was accepted and leave. SIGHUP loads the bundle at --model again, beside the one "
+    "at work, which stays if the new one fails a check; where --model is a link, changing it does the same."
+)
 WORKING = ("model", "engine", "threads", "max_pixels_mp")
 
 
@@ -22,6 +27,7 @@ def main(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("tellapart").setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that a client gets wrong
     warnings.filterwarnings("ignore", module="PIL")  # what is odd about a stranger's photo is no operator's concern
     args = build_parser().parse_args(arguments)
@@ -44,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     # Without abbreviations: `--api-key SECRET` would pass for --api-key-file, and its error would show the key.
     add_command = partial(commands.add_parser, allow_abbrev=False)
-    serve = add_command("serve", help="serve a bundle over HTTP")
+    serve = add_command("serve", help="serve a bundle over HTTP", epilog=SIGNALS)
     serve.set_defaults(run=run_serve)
     settings_module.add_flags(serve)
 
@@ -65,6 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until stopped."""
+    # It would end the process. The server takes it over; before that there is nothing to reload yet.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from app.server import serve
 
     serve(read_settings(args))
