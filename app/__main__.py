@@ -6,6 +6,7 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from functools import partial
@@ -14,6 +15,11 @@ from pathlib import Path
 from app import settings as settings_module
 from app.errors import BundleError, SettingError
 
+EXIT_CODES = {SettingError: 2, BundleError: 3}
+SIGNALS = (
+    "SIGTERM and Ctrl-C answer what was accepted and leave. SIGHUP loads the bundle at --model again, beside the one "
+    "at work, which stays if the new one fails a check; where --model is a link, changing it does the same."
+)
 WORKING = ("model", "engine", "threads", "max_pixels_mp")
 
 
@@ -27,12 +33,9 @@ def main(arguments: list[str]) -> int:
     args = build_parser().parse_args(arguments)
     try:
         return int(args.run(args))
-    except SettingError as error:
+    except (SettingError, BundleError) as error:
         print(error, file=sys.stderr)
-        return 2
-    except BundleError as error:
-        print(error, file=sys.stderr)
-        return 3
+        return EXIT_CODES[type(error)]
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
@@ -44,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     # Without abbreviations: `--api-key SECRET` would pass for --api-key-file, and its error would show the key.
     add_command = partial(commands.add_parser, allow_abbrev=False)
-    serve = add_command("serve", help="serve a bundle over HTTP")
+    serve = add_command("serve", help="serve a bundle over HTTP", epilog=SIGNALS)
     serve.set_defaults(run=run_serve)
     settings_module.add_flags(serve)
 
@@ -64,10 +67,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_serve(args: argparse.Namespace) -> int:
-    """Serve until stopped."""
+    """Serve until stopped. Once the settings are right, all that it has to say goes to its log."""
+    # It would end the process. The server takes it over; before that there is nothing to reload yet.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from app import logs
     from app.server import serve
 
-    serve(read_settings(args))
+    settings = read_settings(args)
+    with logs.writing(settings.log_format):
+        try:
+            serve(settings)
+        except (SettingError, BundleError) as error:
+            logs.log.error(error)
+            return EXIT_CODES[type(error)]
+        except Exception:  # noqa: BLE001 (a fault of ours; its traceback belongs into the log too)
+            logs.log.exception("tellapart has failed.")
+            return 1
     return 0
 
 

@@ -19,10 +19,11 @@ from starlette.staticfiles import StaticFiles
 from app import respond
 from app.errors import Refusal
 from app.fetch import Fetcher, HostPolicy
+from app.outcome import NOBODY_LISTENED
 from app.routes import ROUTES
 from app.service import Service
 from app.settings import Settings
-from app.web import HEADERS, BodyLimits, KeyGuard, PageHeaders
+from app.web import TRACING_HEADERS, BodyLimits, KeyGuard, PageHeaders, Recorder
 
 # Told None when the bundle is at work, or what went wrong.
 Loaded = Callable[[BaseException | None], None]
@@ -46,7 +47,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             loading = asyncio.create_task(service.load(loaded))
             yield {"service": service}
             loading.cancel()
-            service.admission.close()
+            service.close()
 
     return Starlette(
         routes=[*ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],
@@ -55,7 +56,6 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             Refusal: on_refusal,
             HTTPException: on_http_exception,
             ClientDisconnect: on_client_gone,
-            Exception: on_exception,
         },
         lifespan=lifespan,
     )
@@ -71,13 +71,16 @@ def create_fetcher(settings: Settings) -> Fetcher:
 
 
 def create_middleware(settings: Settings) -> list[Middleware]:
-    """From the outside in: page headers, CORS where set, limits of the body, the key where set."""
-    middleware = [Middleware(PageHeaders)]
+    """From the outside in: page headers, the record of all, CORS where set, limits of the body, the key where set."""
+    middleware = [Middleware(PageHeaders), Middleware(Recorder)]
     if settings.cors_origins:
-        methods, headers = ["GET", "POST"], ["Authorization"]
         middleware.append(
             Middleware(
-                CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=methods, allow_headers=headers
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", *TRACING_HEADERS],
+                expose_headers=TRACING_HEADERS,
             )
         )
     max_bytes = int(settings.max_upload_mb * 1e6)
@@ -102,12 +105,5 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def on_client_gone(request: Request, error: Exception) -> Response:
-    """Nobody reads this; 499 is what nginx logs for it."""
-    return Response(status_code=499)
-
-
-async def on_exception(request: Request, error: Exception) -> Response:
-    """A fault of ours: the traceback goes to the log, not to the client."""
-    response = respond.refusal_response(request.scope, Refusal("internal", "Something went wrong here."))
-    response.headers.update(HEADERS)  # Starlette answers this one outside of all middleware
-    return response
+    """Nobody reads this."""
+    return Response(status_code=NOBODY_LISTENED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
 from app.errors import Refusal
+from app.outcome import outcome_of
 from app.settings import ROOT
 
 STATIC = ROOT / "static"
@@ -50,7 +52,8 @@ def answer(scope: Scope, template: str, content: Mapping[str, Any], status: int 
 
 
 def refusal_response(scope: Scope, refusal: Refusal) -> Response:
-    """A refusal in the one error shape, or as a page that says the same."""
+    """A refusal in the one error shape, or as a page that says the same; the request's outcome learns of it."""
+    outcome_of(scope).refused(refusal)
     response = answer(scope, "index.html", refusal.as_json(), refusal.status)
     if refusal.retry_after_s is not None:
         response.headers["Retry-After"] = str(refusal.retry_after_s)
@@ -62,10 +65,10 @@ def about(scope: Scope) -> dict[str, Any]:
     service = scope.get("state", {}).get("service")
     if service is None:
         return {"service": None}
-    try:
-        bundle = service.classifier.bundle
-    except Refusal:
-        bundle = None
+    bundle = scope["state"].get("bundle")  # of the classifier that answered, where one did
+    if bundle is None:
+        with contextlib.suppress(Refusal):
+            bundle = service.classifier.bundle
     return {
         "service": {
             "name": bundle and bundle.name,

@@ -97,7 +97,7 @@ class Settings:
 
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 for all (the container sets this)", host)
     port: int = option(8000, "port to listen on (TELLAPART_PORT, else PORT)", number(int, 1, 65535))
-    model: Path = option(ROOT / "models" / "bears", "folder of the bundle to serve", Path)
+    model: Path = option(ROOT / "models" / "bears", "folder of the bundle to serve, or a link to one", Path)
     engine: str = option(
         "openvino", "openvino, or torch (reference; needs the train extra)", one_of("openvino", "torch")
     )
@@ -122,6 +122,7 @@ class Settings:
     cors_origins: tuple[str, ...] = option(
         (), "other web origins whose pages may call the API, comma-separated", origins
     )
+    log_format: str = option("text", "lines of the log: text, or json for programs", one_of("text", "json"))
     drain_s: float = option(20.0, "longest wait for running requests on SIGTERM, in seconds", number(float, 0, 300))
     api_key_file: Path | None = option(None, "file with the key that guards the API (or TELLAPART_API_KEY)", Path)
     api_key: str = option(

@@ -35,7 +35,7 @@ from training.views import ask, photo_views
 
 CALIBRATION_PHOTOS = 100
 FEWEST_VIEWS = 4  # of a photo: as served, mirrored, two crops
-GOLDEN_POOL = 300  # photos that golden ones are chosen from, or so many of each class:
+GOLDEN_POOL = 150  # photos that golden ones are chosen from, or so many of each class:
 GOLDEN_POOL_PER_CLASS = 10
 
 Report = Callable[[str, int], Callable[[], None]]
@@ -91,12 +91,11 @@ class Export:
             trained = self._trained(checkpoint)
             self._agreement(trained, reference, "f32").check(exact=True)
             # also before the slow part, so that photos which cannot do are told of at once
-            golden.choose(Classifier(self._bundle(place / "f32", "f32"), reference), *self._pool(pool))
+            self._golden(Classifier(self._bundle(place / "f32", "f32"), reference), pool)
             folder, engine, gates = self._choose(f32, reference, trained, precision, place)
             metrics = {**self._errors(reference, engine), "int8_gate": gates}
             bundle = self._bundle(folder, "f32" if engine is reference else "int8")
-            chosen = golden.choose(Classifier(bundle, engine), *self._pool(pool))
-            photos = golden.write(chosen, bundle.classes, folder)
+            photos = golden.write(self._golden(Classifier(bundle, engine), pool), bundle.classes, folder)
             made = card.describe(bundle, self.finished, metrics, photos, about)
             write_json(folder / CARD, made)
             reloaded = load_classifier(folder, "openvino", streams=1)
@@ -189,6 +188,10 @@ class Export:
             preprocess=self.finished.preprocess, precision=precision, temperature=1.0,
             tolerance=golden.TOLERANCE, golden=(),
         )  # fmt: skip
+
+    def _golden(self, classifier: Classifier, pool: Path | None) -> list[golden.Candidate]:
+        files, shrink = self._pool(pool)
+        return golden.choose(classifier, files, shrink, self.report("golden photos", len(files)))
 
     def _pool(self, folder: Path | None) -> tuple[list[Path], bool]:
         """The files that golden photos are chosen from, validation photos first, and whether to shrink them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from app.errors import Refusal
 from app.image import Photo, fit, read_photo
 from training.errors import TrainingError
 from training.files import write_bytes
+from training.parallel import each
 
 TOLERANCE = 1e-3
 MOST = 12
@@ -44,14 +45,15 @@ class Candidate:
         return first - second
 
 
-def choose(classifier: Classifier, files: Sequence[Path], shrink: bool) -> list[Candidate]:
-    """The 6 to 12 most telling of `files` (more if there are more classes).
+def choose(classifier: Classifier, files: Sequence[Path], shrink: bool, advance: Callable[[], None]) -> list[Candidate]:
+    """The 6 to 12 most telling of `files` (more if there are more classes); `advance` is called after each file.
 
     Each class (of more than a hundred: a hundred) leads by ≥ 4 × tolerance in one of them, so that no two can be
     swapped unseen. `shrink` re-encodes them small. Raises TrainingError if some class leads in none, or if there are
     too few.
     """
-    candidates = list(_candidates(classifier, files, shrink))
+    asked = each(lambda path: _candidate(classifier, path, shrink), files, advance)
+    candidates = [candidate for candidate in asked if candidate is not None]
     clear = [c for c in candidates if c.lead >= 4 * TOLERANCE]
     telling = sorted(clear, key=lambda c: abs(c.lead - MOST_TELLING))
     classes = classifier.bundle.classes
@@ -74,17 +76,16 @@ def choose(classifier: Classifier, files: Sequence[Path], shrink: bool) -> list[
     return chosen
 
 
-def _candidates(classifier: Classifier, files: Sequence[Path], shrink: bool) -> Iterator[Candidate]:
-    for path in files:
-        data = path.read_bytes()
-        try:
-            if shrink:
-                data = _small_jpeg(read_photo(data, enough=2 * SHORT_SIDE))
-            found = dict(classifier.classify(data).predictions)
-        except Refusal:
-            continue  # broken photos were reported when training began
-        suffix = ".jpg" if shrink else path.suffix.lower()
-        yield Candidate(data, suffix, tuple(found[name] for name in classifier.bundle.classes))
+def _candidate(classifier: Classifier, path: Path, shrink: bool) -> Candidate | None:
+    data = path.read_bytes()
+    try:
+        if shrink:
+            data = _small_jpeg(read_photo(data, enough=2 * SHORT_SIDE))
+        found = dict(classifier.classify(data).predictions)
+    except Refusal:
+        return None  # broken photos were reported when training began
+    suffix = ".jpg" if shrink else path.suffix.lower()
+    return Candidate(data, suffix, tuple(found[name] for name in classifier.bundle.classes))
 
 
 def _small_jpeg(photo: Photo) -> bytes:
