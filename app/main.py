@@ -74,10 +74,13 @@ def create_middleware(settings: Settings) -> list[Middleware]:
     """From the outside in: page headers, CORS where set, limits of the body, the key where set."""
     middleware = [Middleware(PageHeaders)]
     if settings.cors_origins:
-        methods, headers = ["GET", "POST"], ["Authorization"]
         middleware.append(
             Middleware(
-                CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=methods, allow_headers=headers
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization"],
+                expose_headers=["ETag", "Retry-After", "Server-Timing"],
             )
         )
     max_bytes = int(settings.max_upload_mb * 1e6)
@@ -98,6 +101,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     code, message = HTTP_CODES.get(refused.status_code, ("bad_request", refused.detail))
     response = respond.refusal_response(request.scope, Refusal(code, message))
     response.headers.update(refused.headers or {})
+    if refused.status_code == 405:
+        response.headers.setdefault("Allow", "GET, HEAD")  # static files refuse without it
     return response
 
 
