@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from app import respond
+from app import docs, respond
 from app.errors import Refusal
 from app.fetch import Fetcher, HostPolicy
 from app.routes import ROUTES
@@ -49,7 +49,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             service.admission.close()
 
     return Starlette(
-        routes=[*ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],
+        routes=[*ROUTES, *docs.ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],
         middleware=create_middleware(settings),
         exception_handlers={
             Refusal: on_refusal,
