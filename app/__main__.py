@@ -14,6 +14,7 @@ from pathlib import Path
 from app import settings as settings_module
 from app.errors import BundleError, SettingError
 
+EXIT_CODES = {SettingError: 2, BundleError: 3}
 WORKING = ("model", "engine", "threads", "max_pixels_mp")
 
 
@@ -27,12 +28,9 @@ def main(arguments: list[str]) -> int:
     args = build_parser().parse_args(arguments)
     try:
         return int(args.run(args))
-    except SettingError as error:
+    except (SettingError, BundleError) as error:
         print(error, file=sys.stderr)
-        return 2
-    except BundleError as error:
-        print(error, file=sys.stderr)
-        return 3
+        return EXIT_CODES[type(error)]
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
@@ -64,10 +62,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_serve(args: argparse.Namespace) -> int:
-    """Serve until stopped."""
+    """Serve until stopped. Once the settings are right, all that it has to say goes to its log."""
+    from app import logs
     from app.server import serve
 
-    serve(read_settings(args))
+    settings = read_settings(args)
+    with logs.writing(settings.log_format):
+        try:
+            serve(settings)
+        except (SettingError, BundleError) as error:
+            logs.log.error(error)
+            return EXIT_CODES[type(error)]
+        except Exception:  # noqa: BLE001 (a fault of ours; its traceback belongs into the log too)
+            logs.log.exception("tellapart has failed.")
+            return 1
     return 0
 
 

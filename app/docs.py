@@ -14,6 +14,7 @@ from app.errors import CODES, Refusal
 from app.openapi import document
 from app.schemas import MEANINGS
 from app.service import Service
+from app.web import TRACING_HEADERS
 
 # The page puts it into commands to be pasted, so it must hold nothing that a shell would act on.
 BASE = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
@@ -30,6 +31,7 @@ async def docs(request: Request) -> Response:
     shown = {
         "document": document_of(service),
         "errors": [(code, status, MEANINGS[code], hint) for code, (status, hint) in CODES.items()],
+        "everywhere": TRACING_HEADERS,
         "base": base_of(request, service.settings.port),
     }
     return respond.page("docs.html", {**shown, **respond.about(request.scope)})

@@ -56,7 +56,7 @@ class OriginRefusal(Refusal):
     """
 
     def __init__(self, origin_status: int, origin_retry_after: str) -> None:
-        super().__init__("fetch_failed", "The site did not answer with a photo.", detail=f"status {origin_status}")
+        super().__init__("fetch_failed", "The site did not answer with a photo.", detail="not status 200")
         self.origin_status = origin_status
         self.origin_retry_after = origin_retry_after
 

@@ -19,10 +19,11 @@ from starlette.staticfiles import StaticFiles
 from app import docs, respond
 from app.errors import Refusal
 from app.fetch import Fetcher, HostPolicy
+from app.outcome import NOBODY_LISTENED
 from app.routes import ROUTES
 from app.service import Service
 from app.settings import Settings
-from app.web import HEADERS, BodyLimits, KeyGuard, PageHeaders
+from app.web import TRACING_HEADERS, BodyLimits, KeyGuard, PageHeaders, Recorder
 
 # Told None when the bundle is at work, or what went wrong.
 Loaded = Callable[[BaseException | None], None]
@@ -55,7 +56,6 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             Refusal: on_refusal,
             HTTPException: on_http_exception,
             ClientDisconnect: on_client_gone,
-            Exception: on_exception,
         },
         lifespan=lifespan,
     )
@@ -71,16 +71,16 @@ def create_fetcher(settings: Settings) -> Fetcher:
 
 
 def create_middleware(settings: Settings) -> list[Middleware]:
-    """From the outside in: page headers, CORS where set, limits of the body, the key where set."""
-    middleware = [Middleware(PageHeaders)]
+    """From the outside in: page headers, the record of all, CORS where set, limits of the body, the key where set."""
+    middleware = [Middleware(PageHeaders), Middleware(Recorder)]
     if settings.cors_origins:
         middleware.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization"],
-                expose_headers=["ETag", "Retry-After", "Server-Timing"],
+                allow_headers=["Authorization", *TRACING_HEADERS],
+                expose_headers=[*TRACING_HEADERS, "ETag", "Retry-After", "Server-Timing"],
             )
         )
     max_bytes = int(settings.max_upload_mb * 1e6)
@@ -107,12 +107,5 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def on_client_gone(request: Request, error: Exception) -> Response:
-    """Nobody reads this; 499 is what nginx logs for it."""
-    return Response(status_code=499)
-
-
-async def on_exception(request: Request, error: Exception) -> Response:
-    """A fault of ours: the traceback goes to the log, not to the client."""
-    response = respond.refusal_response(request.scope, Refusal("internal", "Something went wrong here."))
-    response.headers.update(HEADERS)  # Starlette answers this one outside of all middleware
-    return response
+    """Nobody reads this."""
+    return Response(status_code=NOBODY_LISTENED)

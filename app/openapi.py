@@ -14,11 +14,12 @@ from app.errors import CODES
 from app.routes import MAX_FILES
 from app.schemas import MEANINGS, TEXT, Json, error_example, examples, ref, schemas
 from app.settings import Settings
-from app.web import OPEN_PATHS
+from app.web import OPEN_PATHS, TRACING_HEADERS
 
 API_VERSION = "1"  # names are added to it, never taken away; see docs/api.md
 
 PAGE = {"text/html": {"schema": TEXT}}
+FIGURES = {kind: {"schema": TEXT} for kind in ("text/plain", "application/openmetrics-text")}
 ANYWHERE = ("bad_request", "internal")
 PHOTO = ("too_large", "too_many_pixels", "not_an_image", "broken_image", "slow_body", "busy", "starting")
 FETCH = ("bad_url", "blocked_url", "url_route_off", "fetch_failed", "fetch_slow", "draining")
@@ -34,7 +35,10 @@ HEADERS: dict[str, tuple[str, Json]] = {
     "ETag": ("Names this answer: model, photo, parameters and whether it is a page.", TEXT),
     "Cache-Control": ("How long a cache may keep the answer.", TEXT),
     "Vary": ("Accept decides between JSON and a page.", TEXT),
+    "X-Request-ID": ("Names this request in the service's log.", {**TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"}),
+    "traceparent": ("Your trace, with this request as a span of it.", TEXT),
 }
+SOMETIMES = ("Server-Timing", "traceparent")  # if any photo was answered, and if the request was part of a trace
 SECURITY_SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Programs send the service's key as a token."},
     "basic": {
@@ -66,6 +70,8 @@ def _info() -> Json:
         "description": (
             "Programs get JSON. Where the Accept header prefers text/html, a page says the same. "
             "HEAD is answered wherever GET is.\n\n"
+            "Every answer has an X-Request-ID, yours if you sent one, and continues the trace of a traceparent "
+            "that you sent.\n\n"
             "Every refusal has one shape: a code for programs, a message and a hint for people. "
             "Worth another try are 503, once the seconds in Retry-After are over, and 408, 502 and 504.\n\n"
             "Keys, codes, headers and addresses may be added; predictions stay pairs of a class and its probability, "
@@ -85,6 +91,14 @@ def _paths(settings: Settings, bundle: Bundle | None) -> dict[str, dict[str, Jso
                 "summary": "The model and how the cores are used",
                 "description": "The bundle's card: classes, figures, training; and the plan of the CPU.",
                 "responses": {"200": _ok("The card and the plan.", "Card", ("Vary",)), **_refusals("starting")},
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "summary": "Figures for Prometheus",
+                "description": "Requests, refusals, answers, times and the line. OpenMetrics where Accept asks for it.",
+                "responses": {"200": {"description": "The figures.", "content": FIGURES}, **_refusals()},
             }
         },
         "/livez": {"get": _probe("livez", "Whether the process answers", "It answers.", "Alive")},
@@ -202,9 +216,11 @@ def _ok(description: str, schema: str | Json, headers: Sequence[str], shown: Jso
 
 
 def _headers(names: Sequence[str]) -> Json:
-    """Headers that such a response always has."""
+    """Headers by name; required are those that such a response always has."""
     found = ((name, *HEADERS[name]) for name in names)
-    return {name: {"description": what, "required": True, "schema": schema} for name, what, schema in found}
+    return {
+        name: {"description": what, "required": name not in SOMETIMES, "schema": schema} for name, what, schema in found
+    }
 
 
 def _refusals(*codes: str) -> Json:
@@ -232,8 +248,10 @@ def _refusal(status: int, codes: list[str]) -> Json:
 
 
 def _finish(operation: Json, *, guarded: bool) -> None:
-    """Say of an operation whether it needs the key, and put its responses in order."""
+    """Say of an operation whether it needs the key, put its responses in order, and add what each of them has."""
     if guarded:
         operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
         operation["responses"] |= {"401": _refusal(401, ["unauthorized"])}
     operation["responses"] = dict(sorted(operation["responses"].items()))
+    for response in operation["responses"].values():
+        response["headers"] = {**response.get("headers", {}), **_headers(TRACING_HEADERS)}

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
 from app.errors import Refusal
+from app.outcome import outcome_of
 from app.settings import ROOT
 
 STATIC = ROOT / "static"
@@ -50,7 +51,8 @@ def answer(scope: Scope, template: str, content: Mapping[str, Any], status: int 
 
 
 def refusal_response(scope: Scope, refusal: Refusal) -> Response:
-    """A refusal in the one error shape, or as a page that says the same."""
+    """A refusal in the one error shape, or as a page that says the same; the request's outcome learns of it."""
+    outcome_of(scope).refused(refusal)
     response = answer(scope, "index.html", refusal.as_json(), refusal.status)
     if refusal.retry_after_s is not None:
         response.headers["Retry-After"] = str(refusal.retry_after_s)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
@@ -17,8 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app import respond
+from app.classifier import Answer
 from app.errors import Refusal
 from app.forms import FormParser
+from app.outcome import outcome_of
 from app.result import Options, as_json
 from app.service import Service
 
@@ -29,13 +30,6 @@ URL_MAX_AGE_S = 300
 T = TypeVar("T")
 
 
-class Classified(NamedTuple):
-    """A photo's result as JSON and the seconds that each step took."""
-
-    result: dict[str, Any]
-    seconds: dict[str, float]
-
-
 async def upload(request: Request) -> Response:
     """POST /upload: one or many photos in the form field `file`."""
     service: Service = request.state.service
@@ -43,9 +37,8 @@ async def upload(request: Request) -> Response:
     options = read_options(request, service)
     photos = await read_photos(request)
     one = len(photos) == 1
-    work = classify(service, photos[0], options) if one else classify_all(service, photos, options)
-    found = await in_time(request, work)
-    return respond_with(request, found.result, found.seconds)
+    work = classify(request, photos[0], options) if one else classify_all(request, photos, options)
+    return respond_with(request, await in_time(request, work))
 
 
 async def classify_url(request: Request) -> Response:
@@ -58,48 +51,44 @@ async def classify_url(request: Request) -> Response:
 
 async def fetch_and_classify(request: Request, service: Service, url: str, options: Options) -> Response:
     """The photo's answer with an ETag over all that it depends on, or 304 if the client has it already."""
-    started = time.perf_counter()
-    photo = await service.fetcher.fetch(url)
-    fetched = time.perf_counter() - started
+    with outcome_of(request.scope).timed("fetch"):
+        photo = await service.fetcher.fetch(url)
     headers = {"ETag": etag(request, service, photo, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={**headers, "Vary": "Accept"})
-    found = await classify(service, photo, options)
-    response = respond_with(request, found.result, {"fetch": fetched, **found.seconds})
+    response = respond_with(request, await classify(request, photo, options))
     response.headers.update(headers)
     return response
 
 
-async def classify(service: Service, photo: bytes, options: Options, *, admitted: bool = False) -> Classified:
+async def classify(request: Request, photo: bytes, options: Options, *, admitted: bool = False) -> dict[str, Any]:
     """One photo's way through admission, decoder, engine and answer; all but the waiting in a worker thread."""
+    service: Service = request.state.service
     classifier = service.classifier
 
-    def work() -> Classified:
+    def work() -> tuple[Answer, dict[str, Any]]:
         answer = classifier.classify(photo)
-        result = as_json(answer, classifier.bundle, options)
-        return Classified(result, {"decode": answer.decode_s, "infer": answer.infer_s})
+        return answer, as_json(answer, classifier.bundle, options)
 
-    found, waited = await service.admission.run(work, admitted=admitted)
-    return Classified(found.result, {"wait": waited, **found.seconds})
+    (answer, result), waited = await service.admission.run(work, admitted=admitted)
+    outcome_of(request.scope).answered(answer, classifier.bundle.version, waited)
+    return result
 
 
-async def classify_all(service: Service, photos: list[bytes], options: Options) -> Classified:
+async def classify_all(request: Request, photos: list[bytes], options: Options) -> dict[str, Any]:
     """Several photos, one after another so that a large request takes only its share; one object or error each.
 
     The request as a whole is admitted or refused, so that no photo of it is refused for want of room.
     """
-    results, seconds = [], dict.fromkeys(("wait", "decode", "infer"), 0.0)
-    service.admission.check()
+    results = []
+    request.state.service.admission.check()
     for photo in photos:
         try:
-            found = await classify(service, photo, options, admitted=True)
+            results.append(await classify(request, photo, options, admitted=True))
         except Refusal as refusal:
+            outcome_of(request.scope).refused(refusal)
             results.append(refusal.as_json())
-            continue
-        results.append(found.result)
-        for step, value in found.seconds.items():
-            seconds[step] += value
-    return Classified({"results": results}, seconds)
+    return {"results": results}
 
 
 async def in_time(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -170,10 +159,11 @@ def etag(request: Request, service: Service, photo: bytes, options: Options) -> 
     return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
 
 
-def respond_with(request: Request, result: dict[str, Any], seconds: dict[str, float]) -> Response:
+def respond_with(request: Request, result: dict[str, Any]) -> Response:
     """The result in the face that the client prefers, with Server-Timing in milliseconds."""
     response = respond.answer(request.scope, "index.html", result)
-    response.headers["Server-Timing"] = ", ".join(f"{step};dur={1000 * s:.1f}" for step, s in seconds.items())
+    if seconds := outcome_of(request.scope).seconds():
+        response.headers["Server-Timing"] = ", ".join(f"{step};dur={1000 * s:.1f}" for step, s in seconds.items())
     return response
 
 
@@ -187,6 +177,13 @@ async def model(request: Request) -> Response:
     service: Service = request.state.service
     content = {**service.classifier.bundle.card, "plan": service.plan()}
     return respond.answer(request.scope, "model.html", content)
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics: what a Prometheus server reads."""
+    service: Service = request.state.service
+    content, content_type = service.metrics.page(request.headers.get("accept", ""))
+    return Response(content, media_type=content_type)
 
 
 async def livez(request: Request) -> Response:
@@ -205,6 +202,7 @@ ROUTES = [
     Route("/upload", upload, methods=["POST"]),
     Route("/classify-url", classify_url),
     Route("/model", model),
+    Route("/metrics", metrics),
     Route("/livez", livez),
     Route("/readyz", readyz),
 ]

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import signal
 import socket
-import sys
 from types import FrameType
 
 import h11
@@ -14,7 +13,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.errors import SettingError
+from app.logs import log
 from app.main import create_app
+from app.outcome import Outcome
 from app.settings import Settings
 
 HEAD_TIMEOUT_S = 5.0
@@ -62,6 +63,14 @@ class HeadClock(H11Protocol):
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY:
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP never gets to the app; it is recorded like any other refusal."""
+        super().send_400_response(msg)
+        self.app_state["service"].record(Outcome(status=400, refusals=["bad_request"], detail="no HTTP"))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of: the request is answered without the upgrade."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -111,6 +120,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._signals += 1
+        when = "at once" if self._signals > 1 else f"within {self._settings.drain_s:g} s"
+        log.info("tellapart stops %s, on %s.", when, signal.Signals(sig).name)
         if self._signals > 1:
             self.force_exit = self.should_exit = True
         elif sig == signal.SIGTERM:
@@ -130,11 +141,8 @@ class Server(uvicorn.Server):
             self.should_exit = True
             return
         bundle = self.app.state.service.classifier.bundle
-        print(  # noqa: T201
-            f"tellapart serves {bundle.name} {bundle.version} ({', '.join(bundle.classes)}) "
-            f"at http://{_authority(self._settings)}/",
-            file=sys.stderr,
-        )
+        classes, address = ", ".join(bundle.classes), f"http://{_authority(self._settings)}/"
+        log.info("tellapart serves %s %s (%s) at %s", bundle.name, bundle.version, classes, address)
 
 
 def serve(settings: Settings) -> None:
@@ -145,6 +153,7 @@ def serve(settings: Settings) -> None:
         asyncio.run(server.serve(sockets=[listening]))
     if server.failure is not None:
         raise server.failure
+    log.info("tellapart has stopped.")
 
 
 def listen(settings: Settings) -> socket.socket:

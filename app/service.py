@@ -12,6 +12,9 @@ from app.classifier import Classifier, load_classifier
 from app.cpu import usable_cores
 from app.errors import Refusal
 from app.fetch import Fetcher
+from app.logs import log_request
+from app.metrics import Metrics
+from app.outcome import Outcome
 from app.settings import Settings
 
 WAITING_PER_THREAD = 32
@@ -27,6 +30,7 @@ class Service:
         waiting = WAITING_PER_THREAD * self.threads if settings.max_waiting is None else settings.max_waiting
         self.admission = Admission(self.threads, waiting)
         self.draining = False
+        self.metrics = Metrics(self)
         self._classifier: Classifier | None = None
 
     @property
@@ -54,6 +58,13 @@ class Service:
         if self.draining:
             raise Refusal("draining", "The service is shutting down.", retry_after_s=5)
         _ = self.classifier
+
+    def record(self, outcome: Outcome) -> None:
+        """Count a request that has ended, and write its line in the log."""
+        if not outcome.bundle and self._classifier is not None:
+            outcome.bundle = self._classifier.bundle.version
+        self.metrics.observe(outcome)
+        log_request(outcome)
 
     def plan(self) -> dict[str, Any]:
         """How the cores are used."""

@@ -122,6 +122,7 @@ class Settings:
     cors_origins: tuple[str, ...] = option(
         (), "other web origins whose pages may call the API, comma-separated", origins
     )
+    log_format: str = option("text", "lines of the log: text, or json for programs", one_of("text", "json"))
     drain_s: float = option(20.0, "longest wait for running requests on SIGTERM, in seconds", number(float, 0, 300))
     api_key_file: Path | None = option(None, "file with the key that guards the API (or TELLAPART_API_KEY)", Path)
     api_key: str = option(

@@ -1,4 +1,5 @@
-"""What stands around the routes, as small ASGI middlewares: page headers, the API key, limits and clocks of bodies."""
+"""What stands around the routes, as small ASGI middlewares: page headers, the record of each request, the API key,
+limits and clocks of bodies."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Refusal
+from app.outcome import METHODS, OTHER, UNMATCHED, Outcome, continue_trace, outcome_of, request_id
 from app.respond import refusal_response
 
 IDLE_BODY_S = 5.0
@@ -29,6 +32,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+TRACING_HEADERS = ("X-Request-ID", "traceparent")
 OPEN_PATHS = ("/", "/livez", "/readyz", "/openapi.json", "/docs")
 
 
@@ -47,6 +51,57 @@ class PageHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class Recorder:
+    """Gives each request its id, measures it, and has the service record its outcome. A fault of ours becomes a 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, outcome = time.perf_counter(), begin(scope)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                outcome.status, outcome.total_s = message["status"], time.perf_counter() - started
+                headers = MutableHeaders(scope=message)
+                for name, value in zip(TRACING_HEADERS, (outcome.id, outcome.traceparent), strict=True):
+                    if value:
+                        headers[name] = value
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 (what it is stands in the log, and is not told to the client)
+            outcome.fault = error
+            if not outcome.total_s:
+                response = refusal_response(scope, Refusal("internal", "Something went wrong here."))
+                await response(scope, receive, send_with_id)
+        finally:
+            outcome.total_s = outcome.total_s or time.perf_counter() - started
+            if "service" in scope["state"]:
+                scope["state"]["service"].record(outcome)
+
+
+def begin(scope: Scope) -> Outcome:
+    """The outcome of a request that begins, with what is known by its head."""
+    outcome, headers = outcome_of(scope), Headers(scope=scope)
+    outcome.method = scope["method"] if scope["method"] in METHODS else OTHER
+    matching = (route.path for route in scope["app"].routes if route.matches(scope)[0] is not Match.NONE)
+    outcome.route = next(matching, UNMATCHED)
+    given_id, traceparent = (only(headers, name) for name in TRACING_HEADERS)
+    outcome.id, outcome.traceparent = request_id(given_id), continue_trace(traceparent)
+    return outcome
+
+
+def only(headers: Headers, name: str) -> str:
+    """A header's value; empty if it is not there, or there twice."""
+    values = headers.getlist(name)
+    return values[0] if len(values) == 1 else ""
 
 
 class KeyGuard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,18 +15,18 @@ from pathlib import Path
 
 @contextmanager
 def service(command: list[str], port: int) -> Iterator[tuple[int, float]]:
-    """A service's process id, and the seconds it took to be ready."""
+    """A service's process id, and the seconds it took to be ready. Its log, a line for each request, goes to a file."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command])
-    try:
-        while not ready(port):
-            if process.poll() is not None or time.perf_counter() - started > 60:
-                sys.exit(f"{command} did not start")
-            time.sleep(0.02)
-        yield process.pid, time.perf_counter() - started
-    finally:
-        process.terminate()
-        process.wait(30)
+    with tempfile.TemporaryFile() as log, subprocess.Popen([sys.executable, *command], stderr=log) as process:
+        try:
+            while not ready(port):
+                if process.poll() is not None or time.perf_counter() - started > 60:
+                    log.seek(0)
+                    sys.exit(f"{command} did not start:\n{log.read().decode()}")
+                time.sleep(0.02)
+            yield process.pid, time.perf_counter() - started
+        finally:
+            process.terminate()
 
 
 def ready(port: int) -> bool:

@@ -40,7 +40,7 @@ def client() -> Iterator[TestClient]:
 def render(bundle: Bundle, **settings: object) -> str:
     """The page for such a bundle."""
     service = SimpleNamespace(classifier=SimpleNamespace(bundle=bundle), settings=Settings(**settings))
-    shown = {"document": document_of(service), "errors": [], "base": "http://127.0.0.1:8000", "service": None}
+    shown = {"document": document_of(service), "errors": [], "everywhere": [], "base": "", "service": None}
     return bytes(respond.page("docs.html", shown).body).decode()
 
 

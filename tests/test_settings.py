@@ -29,6 +29,7 @@ DEFAULTS = {
     "request_timeout_s": 10,
     "max_waiting": None,
     "cors_origins": (),
+    "log_format": "text",
     "drain_s": 20,
     "api_key_file": None,
     "api_key": "",
@@ -68,6 +69,7 @@ VALUES = [
     ("request_timeout_s", "0.05", 0.05, "300", 300),
     ("max_waiting", "0", 0, "100000", 100_000),
     ("cors_origins", "https://a.example", ("https://a.example",), "http://b:1, http://c", ("http://b:1", "http://c")),
+    ("log_format", "json", "json", "text", "text"),
     ("drain_s", "0", 0, "300", 300),
 ]
 
@@ -141,6 +143,7 @@ BAD = [
     ("cors_origins", "example.org", "origins such as https://example.org"),
     ("cors_origins", "https://example.org/page", "origins such as https://example.org"),
     ("cors_origins", "*", "origins such as https://example.org"),
+    ("log_format", "xml", "one of text, json"),
     ("drain_s", "-1", "a number from 0 to 300"),
     ("drain_s", "301", "a number from 0 to 300"),
     ("api_key_file", "/nowhere/key", "a file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import sys
 import warnings
@@ -33,16 +34,9 @@ def main(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     warnings.filterwarnings("ignore", module="PIL")  # oddities of photos that it reads all the same
-    parser = argparse.ArgumentParser(prog="python -m training", description="From folders of photos to a bundle.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module_name, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name in arguments[:1]:  # only the module asked for is imported
-            module = import_module(f"training.{module_name}")
-            module.add_arguments(command)
-    args = parser.parse_args(arguments)
     try:
-        return int(module.run(args))
+        args = parse(arguments)
+        return int(args.run(args))
     except (TrainingError, SettingError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -50,11 +44,31 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 3
     except OSError as error:
-        print(f"{error.filename or args.command}: {error.strerror or error}.", file=sys.stderr)
+        print(f"{error.filename or arguments[0]}: {error.strerror or error}.{advice(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command's own arguments; `run` is what carries it out."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="From folders of photos to a bundle.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module_name, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name in arguments[:1]:  # only the module asked for is imported
+            module = import_module(f"training.{module_name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser.parse_args(arguments)
+
+
+def advice(error: OSError) -> str:
+    """What to do about it: every command can be given again, and loses nothing by it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return " Make room, then give the same command again."
+    return ""
 
 
 if __name__ == "__main__":

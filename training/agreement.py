@@ -14,6 +14,7 @@ from app.engine import Engine
 from app.image import Pixels
 from training.errors import TrainingError
 from training.model import Classifier
+from training.parallel import each
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 
@@ -69,18 +70,16 @@ def ask_network(network: Classifier, views: Sequence[Pixels], advance: Callable[
 
 def agreement(trained: Trained, engine: Engine, advance: Callable[[], None]) -> Agreement:
     """Hold what `engine` says of each of the views to what the network said; `advance` is called after each."""
-    changes, residues, correlations = [], [], []
-    for view, row, its_map in zip(trained.views, trained.probabilities, trained.maps, strict=True):
-        found = engine.infer(view[None])
-        changes.append(np.abs(probabilities(found.logits[0]) - row))
-        residues.append(np.abs(found.cam[0].mean(axis=(1, 2)) + trained.bias - found.logits[0]).max())
-        correlations.append(correlation(found.cam[0, row.argmax()], its_map))
-        advance()
-    return Agreement(
-        max_change=float(np.max(changes)),
-        logit_residue=float(np.max(residues)),
-        cam_correlation=float(np.mean(correlations)),
-    )
+
+    def one(index: int) -> tuple[float, float, float]:
+        logits, _, cam = (output[0] for output in engine.infer(trained.views[index][None]))
+        row = trained.probabilities[index]
+        change = np.abs(probabilities(logits) - row).max()
+        residue = np.abs(cam.mean(axis=(1, 2)) + trained.bias - logits).max()
+        return float(change), float(residue), correlation(cam[row.argmax()], trained.maps[index])
+
+    found = np.array(each(one, range(len(trained.views)), advance))
+    return Agreement(float(found[:, 0].max()), float(found[:, 1].max()), float(found[:, 2].mean()))
 
 
 def correlation(one: Floats, other: Floats) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 from app.errors import Refusal
 from app.image import Photo, Preprocess, model_input, read_photo, resample
 from training.augment import Cache
+from training.errors import TrainingError
 from training.folders import Row
 
 
@@ -40,7 +41,7 @@ def load(
 ) -> tuple[Photos, list[str]]:
     """Decode `rows`, several at a time; returns the photos and a sentence for each one left out because it is broken.
 
-    `advance` is called after each photo.
+    `advance` is called after each photo. Raises TrainingError if all are broken; OSError.
     """
 
     def decode(row: Row) -> tuple[Tensor, Tensor | None] | str:
@@ -64,6 +65,8 @@ def load(
             wholes += [decoded[1]] if decoded[1] is not None else []
     finally:
         pool.shutdown(cancel_futures=True)
+    if broken and not kept:
+        raise TrainingError(f"None of the {len(rows)} photos could be read; the first, {broken[0]}")
     labels = torch.tensor([classes.index(row.label) for row in kept], dtype=torch.int64)
     empty = torch.empty(0, 3, preprocess.size, preprocess.size, dtype=torch.uint8)
     return Photos(tuple(kept), labels, torch.stack(views) if views else empty, Cache.of(wholes)), broken

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from rich.console import Console
-from rich.progress import Progress
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,16 +25,18 @@ from app.engine import Engine, OpenVinoEngine
 from training import card, golden, graph, model
 from training.agreement import Agreement, Trained, agreement, ask_network
 from training.errors import TrainingError
-from training.files import write_json
-from training.folders import TRAIN, VALIDATION
+from training.files import check_writable, write_json
+from training.folders import TRAIN, VALIDATION, Row
 from training.metrics import errors_per_class
+from training.progress import advancer, bars
 from training.quantise import MIN_VIEWS, Gate, gate, quantise, quantise_weights
 from training.run_folder import Run, read_run
 from training.views import ask, photo_views
 
 CALIBRATION_PHOTOS = 100
 FEWEST_VIEWS = 4  # of a photo: as served, mirrored, two crops
-GOLDEN_POOL = 300  # photos that golden ones are chosen from
+GOLDEN_POOL = 150  # photos that golden ones are chosen from, or so many of each class:
+GOLDEN_POOL_PER_CLASS = 10
 
 Report = Callable[[str, int], Callable[[], None]]
 
@@ -53,26 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export with progress, and say what came of it."""
-    console = Console(stderr=True)
+    check_free(args.out)
     finished = read_run(args.run_folder, args.data)
     finished.check_photos()
-    with Progress(console=console, transient=True) as progress:
-        made = Export(finished, args.out, _reporter(progress)).run(args.golden, args.precision, args.about)
+    with bars() as progress:
+        made = Export(finished, args.out, partial(advancer, progress)).run(args.golden, args.precision, args.about)
     rates = made["metrics"]["validation"]
     rate = rates.get(made["precision"], rates["f32"])
     print(f"{args.out}: version {made['version']}, {made['precision']}, {card.in_words(rate)}.")  # noqa: T201
     print(f"Serve it: python -m app serve --model {args.out}")  # noqa: T201
     return 0
-
-
-def _reporter(progress: Progress) -> Report:
-    """report(what, total) starts a bar and returns the function that advances it."""
-
-    def report(what: str, total: int) -> Callable[[], None]:
-        task = progress.add_task(what, total=total)
-        return lambda: progress.advance(task)
-
-    return report
 
 
 class Export:
@@ -90,30 +82,32 @@ class Export:
 
     def run(self, pool: Path | None, precision: str, about: str) -> dict[str, Any]:
         """Write the bundle; returns its card. Raises TrainingError or BundleError."""
-        check_free(self.out)
-        checkpoint = load_file(self.finished.checkpoint)
+        checkpoint = self._checkpoint()
         f32 = graph.to_onnx(
             graph.fold(checkpoint, len(self.finished.classes), self.finished.preprocess), self.finished.preprocess
         )
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.out.parent) as temporary:
-            place = Path(temporary)
+        with _workplace(self.out) as place:
             reference = self._engine(f32, place / "f32")
             trained = self._trained(checkpoint)
             self._agreement(trained, reference, "f32").check(exact=True)
             # also before the slow part, so that photos which cannot do are told of at once
-            golden.choose(Classifier(self._bundle(place / "f32", "f32"), reference), *self._pool(pool))
+            self._golden(Classifier(self._bundle(place / "f32", "f32"), reference), pool)
             folder, engine, gates = self._choose(f32, reference, trained, precision, place)
             metrics = {**self._errors(reference, engine), "int8_gate": gates}
             bundle = self._bundle(folder, "f32" if engine is reference else "int8")
-            chosen = golden.choose(Classifier(bundle, engine), *self._pool(pool))
-            photos = golden.write(chosen, bundle.classes, folder)
+            photos = golden.write(self._golden(Classifier(bundle, engine), pool), bundle.classes, folder)
             made = card.describe(bundle, self.finished, metrics, photos, about)
             write_json(folder / CARD, made)
             reloaded = load_classifier(folder, "openvino", streams=1)
             self._agreement(trained, reloaded.engine, "bundle").check(exact=engine is reference)
-            _replace(folder, self.out)
+            _replace(folder, self.out, place / "old")
         return made
+
+    def _checkpoint(self) -> dict[str, Tensor]:
+        try:
+            return load_file(self.finished.checkpoint)
+        except SafetensorError as error:
+            raise TrainingError(f"{self.finished.checkpoint} is broken ({error}): train anew.") from error
 
     def _engine(self, proto: onnx.ModelProto, folder: Path) -> OpenVinoEngine:
         folder.mkdir()
@@ -194,25 +188,59 @@ class Export:
             tolerance=golden.TOLERANCE, golden=(),
         )  # fmt: skip
 
+    def _golden(self, classifier: Classifier, pool: Path | None) -> list[golden.Candidate]:
+        files, shrink = self._pool(pool)
+        return golden.choose(classifier, files, shrink, self.report("golden photos", len(files)))
+
     def _pool(self, folder: Path | None) -> tuple[list[Path], bool]:
         """The files that golden photos are chosen from, validation photos first, and whether to shrink them."""
         if folder is None:
-            rows = [*self.finished.side(VALIDATION), *self.finished.side(TRAIN)]
-            return [self.finished.data / row.file for row in rows[:GOLDEN_POOL]], True
+            rows = in_turn([*self.finished.side(VALIDATION), *self.finished.side(TRAIN)])
+            count = max(GOLDEN_POOL, GOLDEN_POOL_PER_CLASS * min(len(self.finished.classes), golden.MOST_CLASSES))
+            return [self.finished.data / row.file for row in rows[:count]], True
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
         if not files:
             raise TrainingError(f"--golden {folder} holds no photos.")
         return files, False
 
 
-def _replace(made: Path, out: Path) -> None:
-    """Put `made` where `out` was."""
+def in_turn(rows: Iterable[Row]) -> list[Row]:
+    """The first row of each class, then the second of each, and so on: wherever it is cut off, every class is there."""
+    seen: Counter[str] = Counter()
+
+    def turn(row: Row) -> int:
+        seen[row.label] += 1
+        return seen[row.label]
+
+    return sorted(rows, key=turn)
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to work in, gone afterwards; one that a killed export left there goes first."""
+    place = out.absolute().with_name(f".{out.name}.export")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _replace(made: Path, out: Path, old: Path) -> None:
+    """Put `made` where `out` was, and that at `old`; on Ctrl-C too, either the one or the other stands there."""
     if out.exists():
-        shutil.rmtree(out)
-    made.rename(out)
+        out.rename(old)
+    try:
+        made.rename(out)
+    except BaseException:
+        if old.exists():
+            old.rename(out)
+        raise
 
 
 def check_free(out: Path) -> None:
-    """Refuse to replace anything but a bundle or an empty folder."""
+    """Refuse to replace anything but a bundle or an empty folder, and a place that cannot be written."""
+    check_writable(out.parent)
     if out.exists() and not (out / CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise TrainingError(f"{out} exists and is no bundle; give another --out.")

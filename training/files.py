@@ -15,6 +15,16 @@ from typing import Any
 from training.errors import TrainingError
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder, perhaps still to be made, in which nothing can be written, before hours are spent on what is to
+    stand there. Raises TrainingError."""
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise TrainingError(f"{folder} cannot be a folder, as {nearest} is a file; give another --out.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise TrainingError(f"{folder} cannot be written: {nearest} is closed to you; give another --out.")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, making its folder if need be. Raises OSError, and leaves nothing half written then."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,14 @@ from app.classifier import Classifier
 from app.errors import Refusal
 from app.image import Photo, fit, read_photo
 from training.errors import TrainingError
+from training.files import write_bytes
+from training.parallel import each
 
 TOLERANCE = 1e-3
 MOST = 12
+# So many classes have a golden photo each, of a thousand too: every start of the service replays them, and each has a
+# probability per class in the card (docs/DECISIONS.md).
+MOST_CLASSES = 100
 SHORT_SIDE = 256
 # A photo that is 100 % one class would not notice a small change of the preprocessing; half sure notices most.
 MOST_TELLING = 0.5
@@ -40,22 +45,29 @@ class Candidate:
         return first - second
 
 
-def choose(classifier: Classifier, files: Sequence[Path], shrink: bool) -> list[Candidate]:
-    """The 6 to 12 most telling of `files` (more if there are more classes).
+def choose(classifier: Classifier, files: Sequence[Path], shrink: bool, advance: Callable[[], None]) -> list[Candidate]:
+    """The 6 to 12 most telling of `files` (more if there are more classes); `advance` is called after each file.
 
-    Each class leads by ≥ 4 × tolerance in one of them, so that no two can be swapped unseen. `shrink` re-encodes them
-    small. Raises TrainingError if some class leads in none, or if there are too few.
+    Each class (of more than a hundred: a hundred) leads by ≥ 4 × tolerance in one of them, so that no two can be
+    swapped unseen. `shrink` re-encodes them small. Raises TrainingError if some class leads in none, or if there are
+    too few.
     """
-    candidates = list(_candidates(classifier, files, shrink))
+    asked = each(lambda path: _candidate(classifier, path, shrink), files, advance)
+    candidates = [candidate for candidate in asked if candidate is not None]
     clear = [c for c in candidates if c.lead >= 4 * TOLERANCE]
     telling = sorted(clear, key=lambda c: abs(c.lead - MOST_TELLING))
     classes = classifier.bundle.classes
-    chosen = []
-    for index, name in enumerate(classes):
-        led = [c for c in telling if c.leader == index]
-        if not led:
-            raise TrainingError(f"No golden photo is led by {name!r}; give more photos of it with --golden FOLDER.")
-        chosen.append(led[0])
+    led: dict[int, Candidate] = {}
+    for candidate in telling:
+        led.setdefault(candidate.leader, candidate)
+    if len(led) < min(len(classes), MOST_CLASSES):
+        never = [name for index, name in enumerate(classes) if index not in led]
+        others = f" or {len(never) - 1} other classes" if len(never) > 1 else ""
+        raise TrainingError(
+            f"The network answers {never[0]!r}{others} to none of {len(candidates)} photos, so no golden photo can "
+            "stand for it: train longer or on more photos of it, or give photos that it names so with --golden FOLDER."
+        )
+    chosen = [candidate for _, candidate in sorted(list(led.items())[:MOST_CLASSES])]
     rest = [c for c in telling if all(c is not other for other in chosen)]
     wanted = max(FEWEST_GOLDEN, min(MOST, 2 * len(classes)))
     chosen += rest[: max(0, wanted - len(chosen))]
@@ -64,17 +76,16 @@ def choose(classifier: Classifier, files: Sequence[Path], shrink: bool) -> list[
     return chosen
 
 
-def _candidates(classifier: Classifier, files: Sequence[Path], shrink: bool) -> Iterator[Candidate]:
-    for path in files:
-        data = path.read_bytes()
-        try:
-            if shrink:
-                data = _small_jpeg(read_photo(data, enough=2 * SHORT_SIDE))
-            found = dict(classifier.classify(data).predictions)
-        except Refusal:
-            continue  # broken photos were reported when training began
-        suffix = ".jpg" if shrink else path.suffix.lower()
-        yield Candidate(data, suffix, tuple(found[name] for name in classifier.bundle.classes))
+def _candidate(classifier: Classifier, path: Path, shrink: bool) -> Candidate | None:
+    data = path.read_bytes()
+    try:
+        if shrink:
+            data = _small_jpeg(read_photo(data, enough=2 * SHORT_SIDE))
+        found = dict(classifier.classify(data).predictions)
+    except Refusal:
+        return None  # broken photos were reported when training began
+    suffix = ".jpg" if shrink else path.suffix.lower()
+    return Candidate(data, suffix, tuple(found[name] for name in classifier.bundle.classes))
 
 
 def _small_jpeg(photo: Photo) -> bytes:
@@ -85,10 +96,9 @@ def _small_jpeg(photo: Photo) -> bytes:
 
 def write(chosen: Sequence[Candidate], classes: Sequence[str], folder: Path) -> dict[str, object]:
     """Write the photos to folder/golden/ and return what the card's `golden` says of them."""
-    (folder / "golden").mkdir(parents=True, exist_ok=True)
     photos = []
     for number, candidate in enumerate(chosen, 1):
         file = f"golden/{number:02}{candidate.suffix}"
-        (folder / file).write_bytes(candidate.data)
+        write_bytes(folder / file, candidate.data)
         photos.append({"file": file, "probabilities": dict(zip(classes, candidate.row, strict=True))})
     return {"tolerance": TOLERANCE, "photos": photos}

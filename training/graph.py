@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import StringStringEntryProto, TensorProto, numpy_helper
+from onnxscript import optimizer
 from safetensors.numpy import save
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -21,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from app.bundle import GRAPH, WEIGHTS, Array
 from app.engine_torch import Network
 from app.image import Preprocess
+from training.files import write_bytes
 
 OUTPUTS = ("logits", "features", "cam")
 # torchvision's batch norm epsilon
@@ -55,7 +57,7 @@ def to_onnx(network: Network, preprocess: Preprocess) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations, none of them ours to mend
-        program = torch.onnx.export(
+        exported = torch.onnx.export(
             network,
             (example,),
             dynamo=True,
@@ -64,7 +66,11 @@ def to_onnx(network: Network, preprocess: Preprocess) -> onnx.ModelProto:
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
         )
-    return cast(torch.onnx.ONNXProgram, program).model_proto
+    program = cast(torch.onnx.ONNXProgram, exported)
+    # the exporter folds no more than 8,192 numbers: from 17 classes on it would leave fc.weight to be reshaped
+    size = network.fc.weight.numel()
+    optimizer.optimize(program.model, input_size_limit=size, output_size_limit=size)
+    return program.model_proto
 
 
 def write(model: onnx.ModelProto, folder: Path) -> None:
@@ -73,7 +79,7 @@ def write(model: onnx.ModelProto, folder: Path) -> None:
     _name_tensors(model.graph)
     large = {tensor.name: tensor for tensor in model.graph.initializer if _is_weight(tensor.name)}
     arrays = {name: np.ascontiguousarray(_stored(name, numpy_helper.to_array(t))) for name, t in large.items()}
-    (folder / WEIGHTS).write_bytes(save(arrays))  # save_file would make it unreadable for the container's user
+    write_bytes(folder / WEIGHTS, save(arrays))  # save_file would make it unreadable for the container's user
     offsets = _offsets(folder / WEIGHTS)
     for name, tensor in large.items():
         _point(tensor, *offsets[name])
@@ -81,7 +87,7 @@ def write(model: onnx.ModelProto, folder: Path) -> None:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     model.graph.ClearField("value_info")
-    onnx.save(model, folder / GRAPH)
+    write_bytes(folder / GRAPH, model.SerializeToString())
 
 
 def _is_weight(name: str) -> bool:

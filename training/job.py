@@ -27,11 +27,11 @@ from training.history import FINAL, Prediction, write_epochs, write_predictions,
 from training.loop import Fit, Ground, features
 from training.metrics import errors_per_class
 from training.model import StartWeights, build
-from training.progress import advancer
+from training.progress import advancer, tell
 from training.recipe import Recipe
 from training.show_batch import picture
 from training.split import Split, check_sides, prepare
-from training.state import State, load_state
+from training.state import State, discard, load_state
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def decode(data: Path, split: Split, classes: Sequence[str], progress: Progress,
     remain."""
     advance = advancer(progress, "photos", len(split.rows))
     photos, broken = load(data, split.rows, classes, Preprocess(), wide=wide, advance=advance)
-    for note in (*split.notes, *broken):
-        progress.console.print(note, highlight=False, markup=False, soft_wrap=True)
+    tell(progress, (*split.notes, *broken))
     check_sides(list(photos.rows), split.classes)
     return photos
 
@@ -179,7 +178,7 @@ def write(
     summary["checkpoint"] = run_folder.STAGE_1 if job.lane == "fast" else run_folder.STAGE_2
     summary["metrics"] = {"validation": errors_per_class(predicted.numpy(), labels[order].numpy(), split.classes)}
     write_json(out / run_folder.SUMMARY, summary)
-    (out / run_folder.STATE).unlink(missing_ok=True)
+    discard(out)
 
 
 def write_features(folder: Path, photos: Photos, features: Tensor) -> None:

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from training.augment import draw, views
 from training.dataset import Photos
+from training.errors import TrainingError
 from training.history import HEAD, UNFROZEN, Epoch, Step
 from training.model import Classifier
 from training.optimizer import OneCycle
@@ -86,7 +87,7 @@ def train_head(ground: Ground, fit: Fit) -> Iterator[Outcome]:
             loss = functional.cross_entropy(
                 head(inputs[chosen] * kept), labels[chosen], label_smoothing=recipe.label_smoothing
             )
-            value = cycle.step(loss, loss.item())
+            value = cycle.step(loss, finite(loss.item(), HEAD))
             steps.append(Step(fit.name, HEAD, epoch * len(batches) + number, *cycle.position, value))
         with torch.no_grad():
             logits = head(ground.features[0, fit.validation])
@@ -112,7 +113,8 @@ def train_unfrozen(ground: Ground, fit: Fit, cycle: OneCycle, first: int) -> Ite
             cycle.set((epoch + number / len(batches)) / recipe.epochs)
             loss = batch_loss(ground, network, chosen, share, chance)
             # DistributedDataParallel averages over processes; the sum over the batch is wanted, divided by its size
-            value = cycle.step(loss * accelerator.num_processes, accelerator.reduce(loss.detach(), "sum").item())
+            whole = finite(accelerator.reduce(loss.detach(), "sum").item(), UNFROZEN)
+            value = cycle.step(loss * accelerator.num_processes, whole)
             steps.append(Step(fit.name, UNFROZEN, epoch * len(batches) + number, *cycle.position, value))
             ground.advance(len(chosen))
         logits = predict(ground, ground.photos.views[fit.validation])
@@ -139,6 +141,17 @@ def batch_loss(
         logits.float(), targets[share].to(device), label_smoothing=recipe.label_smoothing, reduction="sum"
     )
     return losses / len(chosen)
+
+
+def finite(value: float, phase: str) -> float:
+    """`value`, a loss or a sum of weights; raises TrainingError if it is no number any more."""
+    if math.isfinite(value):
+        return value
+    flag, command = ("--head-lr", "lr-find DATA") if phase == HEAD else ("--lr", "lr-find DATA --unfrozen")
+    raise TrainingError(
+        f"The loss became {value}: the learning rate is too high. Give a lower {flag} (python -m training {command} "
+        "suggests one) and another --out."
+    )
 
 
 def keep(count: int, dropout: float, chance: torch.Generator) -> Tensor:
@@ -193,12 +206,18 @@ def outcome(
     logits: Tensor,
     started: float,
 ) -> Outcome:
-    """The record of an epoch; validation loss is without label smoothing, and None where nobody validates."""
+    """The record of an epoch; validation loss is without label smoothing, and None where nobody validates.
+
+    Raises TrainingError if the epoch left weights, or gives losses, that are no numbers.
+    """
     logits = logits.float().cpu()
     truth = ground.photos.labels[fit.validation]
     train_loss = sum(step.loss * size for step, size in zip(steps, sizes, strict=True)) / sum(sizes)
     loss = functional.cross_entropy(logits, truth).item() if len(truth) else None
     error = (logits.argmax(1) != truth).float().mean().item() if len(truth) else None
+    trained = ground.network.fc if phase == HEAD else ground.network
+    for found in (loss or 0.0, *(weights.sum().item() for weights in trained.parameters())):
+        finite(found, phase)  # the last step may have ruined what no further step will measure
     seconds = round(time.monotonic() - started, 3)
     return Outcome(Epoch(fit.name, phase, epoch, steps[-1].lr, train_loss, loss, error, seconds), steps, logits)
 

@@ -28,7 +28,7 @@ from training.job import choose_precision
 from training.loop import Ground, autocast, batch_loss, features, group_peaks, keep
 from training.model import Classifier, build
 from training.optimizer import OneCycle
-from training.progress import advancer, bars
+from training.progress import advancer, bars, tell
 from training.recipe import Recipe
 from training.split import prepare
 
@@ -196,7 +196,8 @@ def make_ground(args: argparse.Namespace) -> Ground:
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(args.seed))[:PHOTOS]
         some = [rows[index] for index in chosen.tolist()]
         advance = advancer(progress, "photos", len(some))
-        photos, _ = load(args.data, some, split.classes, Preprocess(), wide=args.unfrozen, advance=advance)
+        photos, broken = load(args.data, some, split.classes, Preprocess(), wide=args.unfrozen, advance=advance)
+        tell(progress, broken)
         torch.manual_seed(args.seed)
         network, _ = build(len(split.classes), Preprocess(), args.weights)
         network.to(accelerator.device).eval()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from app.image import Preprocess
 from training.errors import TrainingError
+
+SILENCE_S = 20.0  # after so long without a byte, the weights' download is given up
 
 
 class Classifier(ResNet):
@@ -85,31 +89,50 @@ def begin_as_identity(network: Classifier) -> None:
 
 def imagenet_weights() -> tuple[dict[str, Tensor], StartWeights]:
     """torchvision's IMAGENET1K_V1, downloaded once into torch's cache and checked against the hash in its name."""
-    weights = ResNet34_Weights.IMAGENET1K_V1
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    url = ResNet34_Weights.IMAGENET1K_V1.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if not cached.exists():
+        download(url, cached)
+    sha256 = hashlib.sha256(cached.read_bytes()).hexdigest()
+    if not sha256.startswith(hash_in(url)):  # torch itself opens whatever lies there
+        raise TrainingError(f"{cached} is not what {url} gives, perhaps half of it: delete it, or fetch it again.")
+    state = torch.load(cached, map_location="cpu", weights_only=True)
+    return dict(state), StartWeights("imagenet", sha256, f"torchvision ResNet34 IMAGENET1K_V1, {url}")
+
+
+def download(url: str, path: Path) -> None:
+    """Fetch one of torchvision's files; it gets its name only when it is complete. Raises TrainingError."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_S)  # torch sets none, and would wait for ever
     try:
-        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_in(url), progress=sys.stderr.isatty())
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise TrainingError(
-            f"torchvision's ImageNet weights could not be downloaded; fetch {weights.url} where there is a connection "
-            f"and put it into {cache}, or give a safetensors file with --weights FILE."
+            f"torchvision's ImageNet weights could not be downloaded ({getattr(error, 'reason', error)}); "
+            f"fetch {url} where there is a connection and put it into {path.parent}, "
+            "or give a safetensors file with --weights FILE."
         ) from error
-    cached = cache / Path(weights.url).name
-    sha256 = hashlib.sha256(cached.read_bytes()).hexdigest()
-    return dict(state), StartWeights("imagenet", sha256, f"torchvision ResNet34 IMAGENET1K_V1, {weights.url}")
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def hash_in(url: str) -> str:
+    """The first digits of a file's sha256, which torchvision puts into its name: resnet34-b627a593.pth."""
+    return Path(url).stem.rpartition("-")[2]
 
 
 def file_weights(path: Path) -> tuple[dict[str, Tensor], StartWeights]:
     """The tensors of a safetensors file. No other format is opened: the usual ones are pickles, which run code."""
     if not path.is_file():
         raise TrainingError(f"--weights {path}: no such file; it takes imagenet, none, or a safetensors file.")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()  # an OSError says why; safe_open would only say that
     try:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             made = (file.metadata() or {}).get("made", "the file does not say how it was made")
     except SafetensorError as error:
         raise TrainingError(f"{path} is not a safetensors file, or broken ({error}).") from error
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return state, StartWeights(path.name, sha256, f"file {path.name}: {made}")
 
 
@@ -125,6 +148,9 @@ def load_body(network: Classifier, state: dict[str, Tensor], name: str) -> None:
     ]
     if problems:
         raise TrainingError(f"The weights {name} are not a torchvision ResNet34's: {problems[0]}.")
+    wrong = [key for key, value in given.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise TrainingError(f"The weights {name} hold numbers that are not finite, in {wrong[0]}: give other ones.")
     network.load_state_dict(given, strict=False)
 
 

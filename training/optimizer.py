@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from training.errors import TrainingError
 from training.schedule import one_cycle_momentum, one_cycle_rate
 
 BETA2 = 0.99  # fastai v1's Adam
@@ -48,12 +45,7 @@ class OneCycle:
             group["lr"] = rate * peak / self.peaks[-1]
 
     def step(self, loss: Tensor, value: float) -> float:
-        """One optimizer step on `loss`; `value` is what it is over the whole batch, returned.
-
-        Raises TrainingError if that is not finite.
-        """
-        if not math.isfinite(value):
-            raise TrainingError(f"The loss became {value}: the learning rate is too high; lower --lr (or --head-lr).")
+        """One optimizer step on `loss`; `value` is what it is over the whole batch, returned."""
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from rich.console import Console
@@ -19,3 +19,9 @@ def bars(*, show: bool = True) -> Progress:
 def advancer(progress: Progress, what: str, total: int) -> Callable[[], None]:
     """A new bar; the function that takes it one further."""
     return partial(progress.advance, progress.add_task(what, total=total))
+
+
+def tell(progress: Progress, notes: Iterable[str]) -> None:
+    """Print sentences above the bars."""
+    for note in notes:
+        progress.console.print(note, highlight=False, markup=False, soft_wrap=True)

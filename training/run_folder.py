@@ -18,7 +18,7 @@ from typing import Any
 from app.image import Preprocess
 from training import history
 from training.errors import TrainingError
-from training.files import write_rows
+from training.files import check_writable, write_rows
 from training.folders import Row
 from training.split import COLUMNS, cells, read
 
@@ -34,12 +34,13 @@ LIBRARIES = ("torch", "torchvision", "pillow", "accelerate")
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder that holds a finished run, or anything that is no run's."""
+    """Refuse a folder that holds a finished run, or anything that is no run's, or that cannot be written."""
+    check_writable(folder)
     if not folder.exists():
         return
-    held = {path.name.removesuffix(".tmp") for path in folder.iterdir()}
-    if SUMMARY in held:
+    if (folder / SUMMARY).exists():
         raise TrainingError(f"{folder} already holds a finished run; give another --out, or delete it.")
+    held = {path.name.removesuffix(".tmp") for path in folder.iterdir()}  # a kill may have left half a file
     if held - OURS:
         raise TrainingError(f"{folder} holds other files, such as {min(held - OURS)}; give another --out.")
 

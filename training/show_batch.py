@@ -15,7 +15,7 @@ from training.augment import draw, views
 from training.dataset import Photos, load
 from training.files import write_bytes
 from training.folders import TRAIN
-from training.progress import advancer, bars
+from training.progress import advancer, bars, tell
 from training.recipe import Augmentation, Recipe
 from training.split import prepare
 
@@ -37,9 +37,10 @@ def run(args: argparse.Namespace) -> int:
         rows = [row for row in split.rows if row.split == TRAIN]
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(args.seed))[:SHOWN]
         some = [rows[index] for index in chosen.tolist()]
-        photos, _ = load(
+        photos, broken = load(
             args.data, some, split.classes, Preprocess(), wide=True, advance=advancer(progress, "photos", len(some))
         )
+        tell(progress, broken)
     write_bytes(args.out, picture(photos, Recipe().augmentation, args.seed))
     print(f"{args.out}: {len(photos.rows)} training photos as the network sees them.")  # noqa: T201
     return 0

@@ -115,7 +115,11 @@ def read(path: Path) -> list[Row]:
                 for line in csv.DictReader(file, restval="")
             ]
     except (KeyError, csv.Error) as error:
-        raise TrainingError(f"{path} is not a split file ({', '.join(COLUMNS)}); delete it to split anew.") from error
+        columns = ", ".join(COLUMNS)
+        raise TrainingError(
+            f"{path} is not a split file, which is CSV in UTF-8 with commas and the columns {columns}; "
+            "delete it to split anew."
+        ) from error
     for row in rows:
         if row.split not in (TRAIN, VALIDATION):
             raise TrainingError(f"{path} gives {row.file} the split {row.split!r}; it must be {TRAIN} or {VALIDATION}.")
@@ -125,6 +129,9 @@ def read(path: Path) -> list[Row]:
             )
     if len({bool(row.fold) for row in rows}) > 1:
         raise TrainingError(f"{path} gives some photos a fold and others none; give all one, or none.")
+    twice = [file for file, count in Counter(row.file for row in rows).items() if count > 1]
+    if twice:
+        raise TrainingError(f"{path} names {twice[0]} twice; a photo stands in one place.")
     return rows
 
 

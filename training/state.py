@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,10 +51,26 @@ class State:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], words: dict[str, str] | None = None) -> None:
-    """Write a safetensors file beside its place, then rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, words)
-    temporary.replace(path)
+    """Write a safetensors file beside its place, then rename. Raises OSError."""
+    place = path.with_name(path.name + ".tmp")  # a folder: in it, safetensors gives a half-written file any name
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    written = place / path.name
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, written, words)
+        written.chmod(place.stat().st_mode & 0o666)  # as any other file; safetensors closes it to everyone else
+        written.replace(path)
+    except SafetensorError as error:  # which has what the system said as text: "(os error 28)"
+        number = int("".join(re.findall(r"os error (\d+)", str(error))) or errno.EIO)
+        raise OSError(number, os.strerror(number), str(path)) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove the state in `folder`, and what a kill may have left of one half written."""
+    (folder / STATE).unlink(missing_ok=True)
+    shutil.rmtree(folder / (STATE + ".tmp"), ignore_errors=True)
 
 
 def load_state(folder: Path, asked: str) -> State:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from app.answer import Floats, probabilities
 from app.engine import Engine
 from app.errors import Refusal
 from app.image import Pixels, Preprocess, fit, model_input, read_photo
+from training.parallel import each
 
 # What makes the views of one photo, when its turn comes.
 Views = Callable[[], Iterable[Pixels]]
@@ -41,15 +41,12 @@ def _random_crop(whole: Pixels, size: int, random: np.random.Generator) -> Pixel
 def ask(engines: Sequence[Engine], photos: Sequence[Views], advance: Callable[[], None]) -> list[Floats]:
     """Probabilities [V, C] of each engine on all V views of `photos`, in order.
 
-    As many photos at once as the first engine has streams; each is decoded only when its turn comes. `advance` is
-    called after each photo.
+    As many photos at once as there are cores; each is decoded only when its turn comes. `advance` is called after each
+    photo.
     """
 
     def one(photo: Views) -> list[list[Floats]]:
-        rows = [[probabilities(engine.infer(view[None]).logits[0]) for engine in engines] for view in photo()]
-        advance()
-        return rows
+        return [[probabilities(engine.infer(view[None]).logits[0]) for engine in engines] for view in photo()]
 
-    with ThreadPoolExecutor(engines[0].streams) as pool:
-        answered = [row for rows in pool.map(one, photos) for row in rows]
+    answered = [row for rows in each(one, photos, advance) for row in rows]
     return [np.stack(rows) for rows in zip(*answered, strict=True)]

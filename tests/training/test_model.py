@@ -1,6 +1,15 @@
+import hashlib
+import http.server
+import io
 import pickle
+import socket
+import socketserver
+import threading
 import urllib.request
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,12 +18,14 @@ from torch import Tensor
 from torchvision.models import resnet34
 
 from app.image import Preprocess
+from training import model
 from training.errors import TrainingError
 from training.model import Classifier, build
 
 PREPROCESS = Preprocess()
 
 
+@cache
 def thousand() -> dict[str, Tensor]:
     """A 1000-class state dict in float16, as a weights file may hold it."""
     torch.manual_seed(1)
@@ -64,6 +75,7 @@ def test_body_comes_from_the_file_and_the_head_is_new(tmp_path: Path) -> None:
         ({"bn1.weight": None, "bn1.bias": None}, "lacks bn1.bias and 1 other"),
         ({"layer9.weight": torch.zeros(1)}, "has unknown layer9.weight"),
         ({"conv1.weight": torch.zeros(64, 3, 3, 3)}, r"conv1.weight is \[64, 3, 3, 3\], not \[64, 3, 7, 7\]"),
+        ({"bn1.weight": torch.full((64,), torch.nan)}, "not finite, in bn1.weight"),
     ],
 )
 def test_weights_of_another_network_are_refused(
@@ -91,15 +103,57 @@ def test_missing_file_names_the_choices(tmp_path: Path) -> None:
         built(tmp_path / "w.safetensors")
 
 
-def test_imagenet_weights_are_torchvisions_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where torch caches the weights that stand at an address of this machine, instead of torchvision's real ones."""
+    buffer = io.BytesIO()
+    torch.save(thousand(), buffer)
+    name = f"resnet34-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / name).write_bytes(buffer.getvalue())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    cache = tmp_path / "hub" / "checkpoints"
-    cache.mkdir(parents=True)
-    torch.save(thousand(), cache / "resnet34-b627a593.pth")
+    with socketserver.TCPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "site")) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/{name}"
+        monkeypatch.setattr(model, "ResNet34_Weights", SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url)))
+        threading.Thread(target=server.serve_forever).start()
+        yield tmp_path / "hub" / "checkpoints" / name
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_imagenet_weights_are_downloaded_once(published: Path) -> None:
     network, start = build(3, PREPROCESS, "imagenet")
     assert torch.equal(network.conv1.weight, thousand()["conv1.weight"].float())
     assert start.name == "imagenet"
-    assert "https://download.pytorch.org/models/resnet34-b627a593.pth" in start.source
+    assert published.name in start.source
+    changed = published.stat().st_mtime_ns
+    assert built("imagenet").fc.out_features == 3
+    assert [path.name for path in published.parent.iterdir()] == [published.name]
+    assert published.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", None, pickle.dumps(Harmful())])
+def test_a_cached_file_that_is_not_torchvisions_is_not_opened(published: Path, content: bytes | None) -> None:
+    published.parent.mkdir(parents=True)
+    whole = (published.parents[2] / "site" / published.name).read_bytes()
+    published.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(TrainingError, match=rf"{published.name} is not what http.* gives, perhaps half of it"):
+        built("imagenet")
+
+
+def test_a_site_that_falls_silent_is_not_waited_for(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(urllib.request, "_opener", None)
+        monkeypatch.setattr(model, "SILENCE_S", 0.2)
+        with pytest.raises(TrainingError, match=r"could not be downloaded .*timed out"):
+            built("imagenet")
+    assert list(published.parent.iterdir()) == []
+    assert socket.getdefaulttimeout() is None
 
 
 def test_without_a_network_imagenet_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

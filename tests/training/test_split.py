@@ -263,10 +263,12 @@ def test_folder_without_photos(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("a,b\n1,2\n", "is not a split file"),
+        ("file;class;split;fold;sha256\na.jpg;a;train;;00\n", "CSV in UTF-8 with commas"),
         ("file,class,split,fold,sha256\na.jpg,a,both,,00\n", "the split 'both'"),
         ("file,class,split,fold,sha256\na.jpg,a\n", "the split ''"),
         ("file,class,split,fold,sha256\na.jpg,a,train,9,00\n", "the fold '9'"),
         ("file,class,split,fold,sha256\na.jpg,a,train,1,00\nb.jpg,a,train,,00\n", "a fold and others none"),
+        ("file,class,split,fold,sha256\na.jpg,a,train,,00\na.jpg,a,validation,,00\n", "names a.jpg twice"),
     ],
 )
 def test_file_that_is_no_split(tmp_path: Path, text: str, says: str) -> None:
