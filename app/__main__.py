@@ -6,6 +6,7 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from functools import partial
@@ -15,6 +16,10 @@ from app import settings as settings_module
 from app.errors import BundleError, SettingError
 
 EXIT_CODES = {SettingError: 2, BundleError: 3}
+SIGNALS = (
+    "SIGTERM and Ctrl-C answer what was accepted and leave. SIGHUP loads the bundle at --model again, beside the one "
+    "at work, which stays if the new one fails a check; where --model is a link, changing it does the same."
+)
 WORKING = ("model", "engine", "threads", "max_pixels_mp")
 
 
@@ -42,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     # Without abbreviations: `--api-key SECRET` would pass for --api-key-file, and its error would show the key.
     add_command = partial(commands.add_parser, allow_abbrev=False)
-    serve = add_command("serve", help="serve a bundle over HTTP")
+    serve = add_command("serve", help="serve a bundle over HTTP", epilog=SIGNALS)
     serve.set_defaults(run=run_serve)
     settings_module.add_flags(serve)
 
@@ -63,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until stopped. Once the settings are right, all that it has to say goes to its log."""
+    # It would end the process. The server takes it over; before that there is nothing to reload yet.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from app import logs
     from app.server import serve
 

@@ -22,14 +22,14 @@ BASE = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 async def openapi(request: Request) -> Response:
     """GET /openapi.json: the document."""
-    return JSONResponse(document_of(request.state.service))
+    return JSONResponse(document_of(request))
 
 
 async def docs(request: Request) -> Response:
     """GET /docs: the document as a page."""
     service: Service = request.state.service
     shown = {
-        "document": document_of(service),
+        "document": document_of(request),
         "errors": [(code, status, MEANINGS[code], hint) for code, (status, hint) in CODES.items()],
         "everywhere": TRACING_HEADERS,
         "base": base_of(request, service.settings.port),
@@ -37,10 +37,11 @@ async def docs(request: Request) -> Response:
     return respond.page("docs.html", {**shown, **respond.about(request.scope)})
 
 
-def document_of(service: Service) -> dict[str, Any]:
-    """The document of a service, which may still be starting."""
+def document_of(request: Request) -> dict[str, Any]:
+    """The document of the service, which may still be starting."""
+    service: Service = request.state.service
     try:
-        bundle = service.classifier.bundle
+        bundle = request.state.bundle = service.classifier.bundle  # which the page around it names too
     except Refusal:
         bundle = None
     return document(service.settings, bundle)

@@ -47,7 +47,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             loading = asyncio.create_task(service.load(loaded))
             yield {"service": service}
             loading.cancel()
-            service.admission.close()
+            service.close()
 
     return Starlette(
         routes=[*ROUTES, *docs.ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from functools import cache
@@ -64,10 +65,10 @@ def about(scope: Scope) -> dict[str, Any]:
     service = scope.get("state", {}).get("service")
     if service is None:
         return {"service": None}
-    try:
-        bundle = service.classifier.bundle
-    except Refusal:
-        bundle = None
+    bundle = scope["state"].get("bundle")  # of the classifier that answered, where one did
+    if bundle is None:
+        with contextlib.suppress(Refusal):
+            bundle = service.classifier.bundle
     return {
         "service": {
             "name": bundle and bundle.name,

@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app import respond
-from app.classifier import Answer
+from app.bundle import Bundle
+from app.classifier import Answer, Classifier
 from app.errors import Refusal
 from app.forms import FormParser
 from app.outcome import outcome_of
@@ -34,10 +35,13 @@ async def upload(request: Request) -> Response:
     """POST /upload: one or many photos in the form field `file`."""
     service: Service = request.state.service
     service.admission.check()  # before the body is read: what would be refused is not worth receiving
-    options = read_options(request, service)
+    classifier = take_classifier(request)
+    options = read_options(request, classifier.bundle)
     photos = await read_photos(request)
     one = len(photos) == 1
-    work = classify(request, photos[0], options) if one else classify_all(request, photos, options)
+    work = (
+        classify(request, classifier, photos[0], options) if one else classify_all(request, classifier, photos, options)
+    )
     return respond_with(request, await in_time(request, work))
 
 
@@ -45,26 +49,29 @@ async def classify_url(request: Request) -> Response:
     """GET /classify-url?url=…: fetch a photo and classify it."""
     service: Service = request.state.service
     service.admission.check()
-    options = read_options(request, service)
-    return await in_time(request, fetch_and_classify(request, service, read_url(request), options))
+    classifier = take_classifier(request)
+    options = read_options(request, classifier.bundle)
+    return await in_time(request, fetch_and_classify(request, classifier, read_url(request), options))
 
 
-async def fetch_and_classify(request: Request, service: Service, url: str, options: Options) -> Response:
+async def fetch_and_classify(request: Request, classifier: Classifier, url: str, options: Options) -> Response:
     """The photo's answer with an ETag over all that it depends on, or 304 if the client has it already."""
+    service: Service = request.state.service
     with outcome_of(request.scope).timed("fetch"):
         photo = await service.fetcher.fetch(url)
-    headers = {"ETag": etag(request, service, photo, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
+    headers = {"ETag": etag(request, classifier.bundle, photo, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={**headers, "Vary": "Accept"})
-    response = respond_with(request, await classify(request, photo, options))
+    response = respond_with(request, await classify(request, classifier, photo, options))
     response.headers.update(headers)
     return response
 
 
-async def classify(request: Request, photo: bytes, options: Options, *, admitted: bool = False) -> dict[str, Any]:
+async def classify(
+    request: Request, classifier: Classifier, photo: bytes, options: Options, *, admitted: bool = False
+) -> dict[str, Any]:
     """One photo's way through admission, decoder, engine and answer; all but the waiting in a worker thread."""
     service: Service = request.state.service
-    classifier = service.classifier
 
     def work() -> tuple[Answer, dict[str, Any]]:
         answer = classifier.classify(photo)
@@ -75,7 +82,9 @@ async def classify(request: Request, photo: bytes, options: Options, *, admitted
     return result
 
 
-async def classify_all(request: Request, photos: list[bytes], options: Options) -> dict[str, Any]:
+async def classify_all(
+    request: Request, classifier: Classifier, photos: list[bytes], options: Options
+) -> dict[str, Any]:
     """Several photos, one after another so that a large request takes only its share; one object or error each.
 
     The request as a whole is admitted or refused, so that no photo of it is refused for want of room.
@@ -84,7 +93,7 @@ async def classify_all(request: Request, photos: list[bytes], options: Options) 
     request.state.service.admission.check()
     for photo in photos:
         try:
-            results.append(await classify(request, photo, options, admitted=True))
+            results.append(await classify(request, classifier, photo, options, admitted=True))
         except Refusal as refusal:
             outcome_of(request.scope).refused(refusal)
             results.append(refusal.as_json())
@@ -138,9 +147,19 @@ async def read_photos(request: Request) -> list[bytes]:
         await form.close()
 
 
-def read_options(request: Request, service: Service) -> Options:
+def take_classifier(request: Request) -> Classifier:
+    """The bundle at work, for the whole of this request: one that a reload puts to work meanwhile is for the next.
+
+    Raises Refusal("starting").
+    """
+    classifier: Classifier = request.state.service.classifier
+    request.state.bundle = classifier.bundle  # which the page around the answer names too
+    return classifier
+
+
+def read_options(request: Request, bundle: Bundle) -> Options:
     """What the query asks for; a page always shows a thumbnail."""
-    options = Options.parse(request.query_params, service.classifier.bundle.classes)
+    options = Options.parse(request.query_params, bundle.classes)
     return replace(options, thumbnail=True) if respond.wants_page(request.headers) else options
 
 
@@ -152,10 +171,10 @@ def read_url(request: Request) -> str:
     return urls[0]
 
 
-def etag(request: Request, service: Service, photo: bytes, options: Options) -> str:
+def etag(request: Request, bundle: Bundle, photo: bytes, options: Options) -> str:
     """A strong tag over the bundle, the photo's bytes, the options and the representation."""
     face = "page" if respond.wants_page(request.headers) else "json"
-    content = f"{service.classifier.bundle.version} {hashlib.sha256(photo).hexdigest()} {options} {face}"
+    content = f"{bundle.version} {hashlib.sha256(photo).hexdigest()} {options} {face}"
     return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
 
 
@@ -175,7 +194,7 @@ async def home(request: Request) -> Response:
 async def model(request: Request) -> Response:
     """GET /model: the bundle's card and the CPU plan."""
     service: Service = request.state.service
-    content = {**service.classifier.bundle.card, "plan": service.plan()}
+    content = {**take_classifier(request).bundle.card, "plan": service.plan()}
     return respond.answer(request.scope, "model.html", content)
 
 

@@ -121,11 +121,17 @@ def _answer() -> Json:
 
 def _card() -> Json:
     plan = _object(
-        "How the cores are used.",
+        "How the cores are used, and how the last reload ended.",
         engine=TEXT,
         threads=COUNT,
         usable_cores=COUNT,
         max_waiting={"type": "integer", "minimum": 0},
+        last_reload={
+            "anyOf": [
+                _object("When, and how it ended.", at=TEXT, outcome={**TEXT, "enum": ["loaded", "refused"]}),
+                {"type": "null"},
+            ]
+        },
     )
     found = _object(
         "The bundle's model.json, and the plan.",

@@ -89,7 +89,10 @@ class HeadClock(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with our signals: SIGTERM drains, SIGINT stops; a second one of either stops at once."""
+    """uvicorn's server with our signals: SIGTERM drains, SIGINT stops; a second one of either stops at once.
+
+    SIGHUP reloads the bundle.
+    """
 
     failure: BaseException | None = None
 
@@ -116,7 +119,11 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
+        before = signal.signal(signal.SIGHUP, self.handle_hangup)
+        try:
+            await super().serve(sockets)
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._signals += 1
@@ -131,6 +138,14 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._loop.call_later, LISTEN_ON_S, self._leave)
         else:
             self.should_exit = True
+
+    def handle_hangup(self, sig: int, frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._reload)
+
+    def _reload(self) -> None:
+        service = getattr(self.app.state, "service", None)
+        if service is not None and not self.should_exit:  # without a service the first bundle is still to be read
+            service.reload()
 
     def _leave(self) -> None:
         self.should_exit = True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 from app.admission import Admission
@@ -15,6 +14,7 @@ from app.fetch import Fetcher
 from app.logs import log_request
 from app.metrics import Metrics
 from app.outcome import Outcome
+from app.reload import Reloader
 from app.settings import Settings
 
 WAITING_PER_THREAD = 32
@@ -31,27 +31,32 @@ class Service:
         self.admission = Admission(self.threads, waiting)
         self.draining = False
         self.metrics = Metrics(self)
-        self._classifier: Classifier | None = None
+        self._reloader = Reloader(settings.model, self._load)
 
     @property
     def classifier(self) -> Classifier:
-        """The bundle at work. Raises Refusal("starting") until its checks are done."""
-        if self._classifier is None:
+        """The bundle at work now; a request asks once, as a reload may change it at any time.
+
+        Raises Refusal("starting") until the first one's checks are done.
+        """
+        at_work = self._reloader.at_work
+        if at_work is None:
             raise Refusal("starting", "The service is starting.", retry_after_s=1)
-        return self._classifier
+        return at_work
 
     async def load(self, then: Callable[[BaseException | None], None]) -> None:
-        """Read, check and warm up the bundle in a thread; then call `then` with None or with what went wrong."""
-        settings = self.settings
-        work = partial(
-            load_classifier, settings.model, settings.engine, self.threads, int(settings.max_pixels_mp * 1e6)
-        )
-        try:
-            self._classifier = await asyncio.to_thread(work)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the process must end and say so)
-            then(error)
-        else:
-            then(None)
+        """Load the bundle and call `then` with None or with what went wrong; then reload it when told to."""
+        await self._reloader.run(then)
+
+    def reload(self) -> None:
+        """Have the bundle loaded that `--model` leads to now, beside the one at work, unless the service is leaving."""
+        if not self.draining:
+            self._reloader.ask()
+
+    def close(self) -> None:
+        """Stop the threads, once each has ended what it is at."""
+        self.admission.close()
+        self._reloader.close()
 
     def check_ready(self) -> None:
         """Raise Refusal while the bundle loads and once SIGTERM has come; load never changes it."""
@@ -61,16 +66,22 @@ class Service:
 
     def record(self, outcome: Outcome) -> None:
         """Count a request that has ended, and write its line in the log."""
-        if not outcome.bundle and self._classifier is not None:
-            outcome.bundle = self._classifier.bundle.version
+        at_work = self._reloader.at_work
+        if not outcome.bundle and at_work is not None:
+            outcome.bundle = at_work.bundle.version
         self.metrics.observe(outcome)
         log_request(outcome)
 
     def plan(self) -> dict[str, Any]:
-        """How the cores are used."""
+        """How the cores are used, and how the last reload ended."""
         return {
             "engine": self.settings.engine,
             "threads": self.threads,
             "usable_cores": usable_cores(),
             "max_waiting": self.admission.max_waiting,
+            "last_reload": self._reloader.last,
         }
+
+    def _load(self, folder: Path) -> Classifier:
+        settings = self.settings
+        return load_classifier(folder, settings.engine, self.threads, int(settings.max_pixels_mp * 1e6))

@@ -97,7 +97,7 @@ class Settings:
 
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 for all (the container sets this)", host)
     port: int = option(8000, "port to listen on (TELLAPART_PORT, else PORT)", number(int, 1, 65535))
-    model: Path = option(ROOT / "models" / "bears", "folder of the bundle to serve", Path)
+    model: Path = option(ROOT / "models" / "bears", "folder of the bundle to serve, or a link to one", Path)
     engine: str = option(
         "openvino", "openvino, or torch (reference; needs the train extra)", one_of("openvino", "torch")
     )

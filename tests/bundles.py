@@ -17,6 +17,10 @@ from torchvision.models import resnet34
 from app.bundle import CARD, WEIGHTS, Bundle, content_version, file_entry, float_weights
 from app.settings import ROOT
 
+# Other names for the classes: two of them exchanged; all of them new.
+SWAPPED = {"black": "teddys", "grizzly": "grizzly", "teddys": "black"}
+OTHERS = {"black": "kuma", "grizzly": "haiiroguma", "teddys": "nuigurumi"}
+
 SHIPPED = Path(os.environ.get("TELLAPART_MODEL") or ROOT / "models" / "bears")
 
 
@@ -43,6 +47,17 @@ def change_card(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Non
     (bundle / CARD).write_text(json.dumps(card))
 
 
+def rename_classes(bundle: Path, names: dict[str, str]) -> None:
+    """Give the classes other names, in the golden answers too: a valid bundle that tells something else."""
+
+    def rename(card: dict[str, Any]) -> None:
+        card["classes"] = [names[name] for name in card["classes"]]
+        for photo in card["golden"]["photos"]:
+            photo["probabilities"] = {names[name]: p for name, p in photo["probabilities"].items()}
+
+    change_card(bundle, rename)
+
+
 def change_tensor(bundle: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Change one tensor in place (its bytes stay where the graph points) and make the card fit."""
     weights = load_file(bundle / WEIGHTS)
@@ -51,3 +66,20 @@ def change_tensor(bundle: Path, name: str, change: Callable[[np.ndarray], np.nda
     assert data.count(before) == 1
     (bundle / WEIGHTS).write_bytes(data.replace(before, change(weights[name]).astype(weights[name].dtype).tobytes()))
     change_card(bundle, lambda card: None)
+
+
+def shelf(folder: Path) -> Path:
+    """Four bundles in a folder: `bears` as shipped, `swapped`, `others` (see above), and `broken`, which is refused."""
+    for name in ("bears", "swapped", "others", "broken"):
+        shutil.copytree(SHIPPED, folder / name)
+    rename_classes(folder / "swapped", SWAPPED)
+    rename_classes(folder / "others", OTHERS)
+    change_card(folder / "broken", lambda card: card["classes"].reverse())  # which only the golden photos tell
+    return folder
+
+
+def point(link: Path, target: Path) -> None:
+    """Make a link lead elsewhere in one step, as `ln -sfn` and tools for deployment do."""
+    new = link.with_name("new")
+    new.symlink_to(target)
+    new.rename(link)

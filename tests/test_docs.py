@@ -9,7 +9,6 @@ from dataclasses import replace
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -17,8 +16,8 @@ from starlette.testclient import TestClient
 
 from app import respond
 from app.bundle import Bundle, read_bundle
-from app.docs import document_of
 from app.errors import CODES
+from app.openapi import document
 from app.schemas import MEANINGS
 from app.settings import Settings
 from tests.bundles import SHIPPED
@@ -39,8 +38,8 @@ def client() -> Iterator[TestClient]:
 
 def render(bundle: Bundle, **settings: object) -> str:
     """The page for such a bundle."""
-    service = SimpleNamespace(classifier=SimpleNamespace(bundle=bundle), settings=Settings(**settings))
-    shown = {"document": document_of(service), "errors": [], "everywhere": [], "base": "", "service": None}
+    described = document(Settings(**settings), bundle)
+    shown = {"document": described, "errors": [], "everywhere": [], "base": "", "service": None}
     return bytes(respond.page("docs.html", shown).body).decode()
 
 

@@ -254,7 +254,7 @@ def test_page_headers_are_on_every_answer(client: TestClient) -> None:
 def test_the_model_card_and_the_plan(client: TestClient) -> None:
     card = client.get("/model").json()
     assert set(card["classes"]) == CLASSES
-    assert card["metrics"]["validation"]["int8"]["photos"] > 0
+    assert card["metrics"]["validation"]["f32"]["photos"] > 0
     assert card["plan"]["engine"] == "openvino"
     assert card["plan"]["threads"] >= 1
 

@@ -1,0 +1,88 @@
+"""Requests to a live service: whole ones, and ones that are sent byte by byte."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+from app.errors import CODES
+from tests.drawings import bear, jpeg
+from tests.live import Live
+
+BOUNDARY = "3d1f"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+HANG_S = 25  # five times the clocks on heads and idle bodies
+TEDDY = jpeg(bear("teddys", 0))
+
+
+def form(photo: bytes) -> bytes:
+    """A multipart body with one file."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    return head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def head(*headers: str, line: str = "POST /upload HTTP/1.1") -> bytes:
+    """A request's head; with a Host where none of the headers is one."""
+    host = [] if any(h.startswith("Host") for h in headers) else ["Host: test"]
+    return "\r\n".join([line, *host, *headers, "", ""]).encode()
+
+
+def upload_head(body: bytes, *headers: str) -> bytes:
+    return head(f"Content-Type: {FORM_TYPE}", f"Content-Length: {len(body)}", *headers)
+
+
+@contextmanager
+def connection(port: int, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    with socket.create_connection((host, port), timeout=HANG_S) as sock:
+        yield sock
+
+
+def read_response(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (lower case) and body of the next response."""
+    response = http.client.HTTPResponse(sock)
+    response.begin()
+    return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+
+
+def exchange(port: int, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send all pieces, whatever the other side says meanwhile; only then read its response."""
+    with connection(port) as sock:
+        for piece in pieces:
+            sock.sendall(piece)
+        return read_response(sock)
+
+
+def error(status: int, body: bytes) -> tuple[int, str]:
+    """Status and code of a refusal in the one error shape."""
+    content = json.loads(body)
+    assert content.keys() == {"error"}
+    assert content["error"].keys() == {"code", "message", "hint"}
+    assert CODES[content["error"]["code"]][0] == status
+    return status, content["error"]["code"]
+
+
+def post(live: Live, *photos: bytes, **options: Any) -> httpx2.Response:
+    files = [("file", (f"{number}.jpg", photo)) for number, photo in enumerate(photos)]
+    return httpx2.post(f"{live.url}/upload", files=files, timeout=HANG_S, trust_env=False, **options)
+
+
+def get(live: Live, path: str, **options: Any) -> httpx2.Response:
+    return httpx2.get(live.url + path, timeout=HANG_S, trust_env=False, **options)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is bound to happen soon."""
+    deadline = time.monotonic() + HANG_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+BODY = form(TEDDY)
