@@ -168,13 +168,13 @@ def test_the_bundle_at_work_is_told_and_no_other() -> None:
         labels = f'engine="openvino",name="bears",precision="{now.bundle.precision}",version="{now.bundle.version}"'
         assert bundle_info(client) == [f"tellapart_bundle_info{{{labels}}}"]
         other = replace(now.bundle, name='a "b"\n', version="0123456789ab")
-        service._classifier = Classifier(other, now.engine, now.max_pixels)
+        service._reloader.at_work = Classifier(other, now.engine, now.max_pixels)
         (told,) = bundle_info(client)
         assert 'version="0123456789ab"' in told
         assert 'name="a "b"\n"' in told
-        service._classifier = None
+        service._reloader.at_work = None
         assert bundle_info(client) == []
-        service._classifier = now
+        service._reloader.at_work = now
 
 
 def test_two_services_in_a_process_count_apart() -> None:

@@ -146,7 +146,7 @@ def test_hostile_names_stay_text() -> None:
 
 def test_model_page_of_the_shipped_bundle() -> None:
     bundle = read_bundle(SHIPPED)
-    rate = bundle.card["metrics"]["validation"][bundle.precision]
+    rate = bundle.card["metrics"]["validation"]["f32"]
     shown = text(render(model(**bundle.card), template="model.html"))
     assert f"{rate['errors']} of {rate['photos']} photos wrong" in shown
     assert "95 % interval" in shown

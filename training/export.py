@@ -141,7 +141,8 @@ class Export:
 
     def _quantise(self, f32: onnx.ModelProto) -> onnx.ModelProto:
         preprocess = self.finished.preprocess
-        return quantise(f32, [view for path in self._calibration() for view in photo_views(path, preprocess, 1)])
+        views = [view for path in self._calibration() for view in photo_views(path, preprocess, 1)]
+        return quantise(f32, views, self.report("int8", len(views)))
 
     def _calibration(self) -> list[Path]:
         """Training photos, evenly from the whole list, so that each class is there."""

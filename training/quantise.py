@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,29 +61,37 @@ def gate(reference: Floats, quantised: Floats, cam_correlation: float) -> Gate:
     return Gate(len(reference), int(clear.sum()), agreement, mean_change, cam_correlation)
 
 
-def quantise(model: onnx.ModelProto, pixels: Iterable[Pixels]) -> onnx.ModelProto:
+def quantise(model: onnx.ModelProto, pixels: Iterable[Pixels], advance: Callable[[], None]) -> onnx.ModelProto:
     """The graph with int8 weights and activations, calibrated on `pixels`; pooling, class layer and outputs stay float.
 
-    `overflow_fix` keeps weights to 7 bits, so that CPUs without VNNI give the same answers.
+    `overflow_fix` keeps weights to 7 bits, so that CPUs without VNNI give the same answers. `advance` is called as each
+    of `pixels` is looked at.
     """
     nncf = _nncf()
     examples = [image[None] for image in pixels]
-    return nncf.quantize(  # type: ignore[no-any-return]
-        model,
-        nncf.Dataset(examples, lambda image: {"pixels": image}),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(examples),
-        ignored_scope=nncf.IgnoredScope(names=_float_nodes(model)),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
-    )
+
+    def look(image: Pixels) -> dict[str, Pixels]:
+        advance()
+        return {"pixels": image}
+
+    with redirect_stdout(io.StringIO()):  # where NNCF draws bars of its own, for files too
+        return nncf.quantize(  # type: ignore[no-any-return]
+            model,
+            nncf.Dataset(examples, look),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(examples),
+            ignored_scope=nncf.IgnoredScope(names=_float_nodes(model)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+        )
 
 
 def quantise_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with int8 weights and float arithmetic: as small as int8, as slow as f32, closer to it."""
     nncf = _nncf()
-    return nncf.compress_weights(  # type: ignore[no-any-return]
-        model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=nncf.IgnoredScope(names=_float_nodes(model))
-    )
+    with redirect_stdout(io.StringIO()):
+        return nncf.compress_weights(  # type: ignore[no-any-return]
+            model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=nncf.IgnoredScope(names=_float_nodes(model))
+        )
 
 
 def _float_nodes(model: onnx.ModelProto) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(run: Path) -> Path:
     """That run exported as int8."""
-    assert main(["export", str(run), "--out", str(run.parent / "models/drawn"), "--about", "Drawn bears."]) == 0
+    said = io.StringIO()
+    with redirect_stdout(said):
+        assert main(["export", str(run), "--out", str(run.parent / "models/drawn"), "--about", "Drawn bears."]) == 0
+    assert len(said.getvalue().splitlines()) == 2  # none of NNCF's
     return run.parent / "models/drawn"
 
 
