@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from app import respond
+from app import docs, respond
 from app.errors import Refusal
 from app.fetch import Fetcher, HostPolicy
 from app.outcome import NOBODY_LISTENED
@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             service.close()
 
     return Starlette(
-        routes=[*ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],
+        routes=[*ROUTES, *docs.ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],
         middleware=create_middleware(settings),
         exception_handlers={
             Refusal: on_refusal,
@@ -80,7 +80,7 @@ def create_middleware(settings: Settings) -> list[Middleware]:
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", *TRACING_HEADERS],
-                expose_headers=TRACING_HEADERS,
+                expose_headers=[*TRACING_HEADERS, "ETag", "Retry-After", "Server-Timing"],
             )
         )
     max_bytes = int(settings.max_upload_mb * 1e6)
@@ -101,6 +101,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     code, message = HTTP_CODES.get(refused.status_code, ("bad_request", refused.detail))
     response = respond.refusal_response(request.scope, Refusal(code, message))
     response.headers.update(refused.headers or {})
+    if refused.status_code == 405:
+        response.headers.setdefault("Allow", "GET, HEAD")  # static files refuse without it
     return response
 
 

@@ -33,8 +33,8 @@ class Options:
         top_k = query.get("top_k")
         if top_k is not None and not (top_k.isascii() and top_k.isdigit() and int(top_k[:9]) > 0):
             raise Refusal("bad_request", "top_k must be a whole number from 1.")
-        explain = query.get("explain", "")
-        if explain not in ("", "0", "1", *classes):
+        explain = query.get("explain", "0")
+        if explain not in ("0", "1", *classes):
             raise Refusal("bad_request", "explain must be 1 or the name of one of the classes.")
         thumbnail = query.get("thumbnail", "0")
         if thumbnail not in ("0", "1"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,6 +19,7 @@ from app import respond
 from app.bundle import Bundle
 from app.classifier import Answer, Classifier
 from app.errors import Refusal
+from app.forms import FormParser
 from app.outcome import outcome_of
 from app.result import Options, as_json
 from app.service import Service
@@ -133,8 +133,7 @@ async def read_photos(request: Request) -> list[bytes]:
     # the boundary alone: a charset of the client's choosing could be one that takes quadratic time
     headers = Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode("latin-1")}"'})
     limits = {"max_files": MAX_FILES, "max_fields": MAX_FILES, "max_part_size": MAX_FIELD_BYTES}
-    parser = MultiPartParser(headers, request.stream(), **limits)
-    parser.spool_max_size = sys.maxsize  # in memory: a stranger's photo never touches the disk; BodyLimits bounds it
+    parser = FormParser(headers, request.stream(), **limits)
     try:
         form = await parser.parse()
     except MultiPartException as error:

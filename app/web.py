@@ -105,8 +105,8 @@ def only(headers: Headers, name: str) -> str:
 
 
 class KeyGuard:
-    """Asks for the API key everywhere but on the page, its static files and the probes: as a Bearer token, or as the
-    password of HTTP Basic, so that a browser asks for it by itself."""
+    """Asks for the API key everywhere but on the page, its static files, the API's document and the probes: as a Bearer
+    token, or as the password of HTTP Basic, so that a browser asks for it by itself."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app

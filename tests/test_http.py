@@ -136,7 +136,16 @@ def test_options(client: TestClient, method: str) -> None:
     assert ask("explain=black").json()["heatmap"]["class"] == "black"
     assert len(ask("explain=1").json()["heatmap"]["grid"]) == 7
     assert ask("thumbnail=1").json()["thumbnail"].startswith("data:image/jpeg;base64,")
-    for bad in ("top_k=0", "top_k=-1", "top_k=two", "explain=panda", "thumbnail=yes"):
+    for bad in (
+        "top_k=0",
+        "top_k=-1",
+        "top_k=two",
+        "top_k=",
+        "explain=panda",
+        "explain=",
+        "thumbnail=yes",
+        "thumbnail=",
+    ):
         assert error(ask(bad)) == (400, "bad_request")
 
 
@@ -174,10 +183,22 @@ def test_other_addresses_and_methods(client: TestClient) -> None:
     assert error(client.get("/nothing")) == (404, "not_found")
     assert error(client.get("/static/nothing.js")) == (404, "not_found")
     assert error(client.get("/static/../app/main.py")) == (404, "not_found")
-    for method, path in (("GET", "/upload"), ("POST", "/classify-url"), ("DELETE", "/"), ("PUT", "/model")):
+    others = (("GET", "/upload"), ("POST", "/classify-url"), ("DELETE", "/"), ("PUT", "/model"), ("POST", "/static/x"))
+    for method, path in others:
         response = client.request(method, path)
         assert error(response) == (405, "method_not_allowed")
         assert response.headers["allow"]
+
+
+def test_a_form_that_was_cut_short_is_refused_as_a_whole(client: TestClient) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n' + TEDDY + b"\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    whole = part + part + b"--b--\r\n"
+    assert len(client.post("/upload", content=whole, headers=headers).json()["results"]) == 2
+    for cut in (3, 6, len(TEDDY), len(part) + 10, len(whole)):
+        response = client.post("/upload", content=whole[:-cut], headers=headers)
+        assert error(response) == (400, "bad_request"), cut
+        assert "ends too early" in response.text
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b", "x" * 3000, "<img src=x>", "bär 🐻.jpg"])
@@ -341,7 +362,9 @@ def test_a_fault_of_ours_says_nothing_about_itself(client: TestClient, monkeypat
 def test_cors_only_where_set() -> None:
     origin = {"Origin": "https://friend.example"}
     with running(cors_origins=("https://friend.example",)) as client:
-        assert upload(client, TEDDY, headers=origin).headers["access-control-allow-origin"] == "https://friend.example"
+        answer = upload(client, TEDDY, headers=origin)
+        assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+        assert "Retry-After" in answer.headers["access-control-expose-headers"]
         stranger = {"Origin": "https://stranger.example"}
         assert "access-control-allow-origin" not in upload(client, TEDDY, headers=stranger).headers
 

@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 
 from tests.drawings import bear, jpeg
-from tests.live import Live, live_service
+from tests.live import ROOT, Live, live_service
 
 expect.set_options(timeout=20_000)
 
@@ -289,6 +289,29 @@ def test_model_page(page: Page) -> None:
     page.get_by_role("link", name="bears").click()
     expect(page.get_by_role("heading")).to_have_text("Model bears")
     expect(page.get_by_role("definition").nth(1)).to_contain_text("grizzly")
+
+
+def test_page_of_the_api(chromium: Browser, live: Live) -> None:
+    with opened(chromium, live, viewport={"width": 360, "height": 740}) as page:
+        page.get_by_role("link", name="API").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("The API")
+        assert not page.evaluate(OVERFLOWS)
+        page.get_by_role("link", name="Answers", exact=True).first.click()
+        expect(page.locator("#schema-Answers")).to_be_in_viewport()
+
+
+def test_javascript_of_the_guide(page: Page, live: Live) -> None:
+    guide = (ROOT / "docs" / "api.md").read_text()
+    source = re.search(r"```js\n(.*?)```", guide, re.DOTALL)
+    assert source
+    page.route(
+        "**/upload", lambda route: route.fulfill(status=503, headers={"Retry-After": "0.05"}, json=BUSY), times=1
+    )
+    classify = source[1].replace("http://127.0.0.1:8000", live.url)
+    blobs = "photos.map((bytes) => new Blob([new Uint8Array(bytes)]))"
+    found = page.evaluate(f"photos => {{ {classify} return classify({blobs}); }}", [list(CAT), list(b"text")])
+    assert found[0]["predictions"][0][0] == found[0]["verdict"]
+    assert found[1]["error"]["code"] == "not_an_image"
 
 
 def test_policy_is_in_force(chromium: Browser, live: Live) -> None:

@@ -1,0 +1,56 @@
+"""GET /openapi.json and /docs: the API's document, for programs and for people."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app import respond
+from app.errors import CODES, Refusal
+from app.openapi import document
+from app.schemas import MEANINGS
+from app.service import Service
+from app.web import TRACING_HEADERS
+
+# The page puts it into commands to be pasted, so it must hold nothing that a shell would act on.
+BASE = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
+
+
+async def openapi(request: Request) -> Response:
+    """GET /openapi.json: the document."""
+    return JSONResponse(document_of(request))
+
+
+async def docs(request: Request) -> Response:
+    """GET /docs: the document as a page."""
+    service: Service = request.state.service
+    shown = {
+        "document": document_of(request),
+        "errors": [(code, status, MEANINGS[code], hint) for code, (status, hint) in CODES.items()],
+        "everywhere": TRACING_HEADERS,
+        "base": base_of(request, service.settings.port),
+    }
+    return respond.page("docs.html", {**shown, **respond.about(request.scope)})
+
+
+def document_of(request: Request) -> dict[str, Any]:
+    """The document of the service, which may still be starting."""
+    service: Service = request.state.service
+    try:
+        bundle = request.state.bundle = service.classifier.bundle  # which the page around it names too
+    except Refusal:
+        bundle = None
+    return document(service.settings, bundle)
+
+
+def base_of(request: Request, port: int) -> str:
+    """Where the client reaches the service, without a slash at the end."""
+    base = str(request.base_url).rstrip("/")
+    return base if BASE.fullmatch(base) else f"http://127.0.0.1:{port}"
+
+
+ROUTES = [Route("/openapi.json", openapi), Route("/docs", docs)]
