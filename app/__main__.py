@@ -6,6 +6,7 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from functools import partial
@@ -65,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until stopped."""
+    # The server takes it over. Until then process 1 of a container would not hear it: the kernel spares it the default.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from app.server import serve
 
     serve(read_settings(args))

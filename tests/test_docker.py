@@ -198,6 +198,23 @@ def test_docker_stop_ends_it_and_nothing_was_written(folder: Path) -> None:
     assert sorted(folder.rglob("*")) == before
 
 
+def test_sigterm_is_heard_while_the_imports_still_run(folder: Path) -> None:
+    """Process 1 hears only what it has a handler for: without one, `docker stop` waits out its time and kills."""
+    source = """
+import os, signal, sys
+from app.__main__ import main
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "app.server":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop())
+sys.exit(main(["serve"]) or "it served")
+"""
+    shell(f"python -c {shlex.quote(source)}", folder, TELLAPART_PORT=str(free_port()))
+
+
 def test_what_serving_imports_is_compiled(folder: Path) -> None:
     """At run time nothing can be written, so each start would compile it again."""
     compiled = {path.name.partition(".")[0] for path in (folder / "app").rglob("*.pyc")}
