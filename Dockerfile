@@ -1,7 +1,7 @@
 # The service on CPU: no torch, no compiler, not root. How to build and run it: docs/deploy.md
-# To pin the base, look up its digest and hand it over:
-#   docker buildx imagetools inspect python:3.11-slim-bookworm --format '{{.Manifest.Digest}}'
-#   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:… -t tellapart .
+# To pin the base, look up its digest and build on that:
+#   docker pull python:3.11-slim-bookworm
+#   docker build --build-arg BASE="$(docker inspect --format '{{index .RepoDigests 0}}' python:3.11-slim-bookworm)" .
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import openvino
 import pytest
 
+from app.engine import ov
 from tests.drawings import bear, jpeg
 from tests.live import ROOT, Live, free_port, live_service, started
 
@@ -233,7 +233,7 @@ def test_a_bundle_that_fails_its_golden_photos_ends_the_build(folder: Path, tmp_
 
 def test_openvino_serves_without_what_the_build_removes(folder: Path, tmp_path: Path) -> None:
     packages = tmp_path / "lib/python3/site-packages"
-    shutil.copytree(Path(openvino.__file__).parent, packages / "openvino")
+    shutil.copytree(Path(ov.__file__).parent, packages / "openvino")
     size = size_mb(packages)
     (line,) = (line for line in STAGES[0].all("RUN") if line.startswith("find "))
     shell(line.replace("/venv", str(tmp_path)), folder)
