@@ -1,13 +1,15 @@
 # make serve: the service, with only what serving needs.   make test: everything, a real browser included.
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench clean .venv .venv-test
+.PHONY: help serve test check bench lock image clean .venv .venv-test
 
 help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
 	@echo "make test    lint, types and every test, a real browser included"
 	@echo "make check   lint and types only"
 	@echo "make bench   the figures in docs/bench.md, measured on this machine"
+	@echo "make image   the container image tellapart, by docker (ENGINE=podman: by podman); see docs/deploy.md"
+	@echo "make lock    requirements.txt anew: the newest versions that pyproject.toml allows, with their hashes"
 
 serve: .venv/.installed
 	@exec .venv/bin/python -m app serve
@@ -20,10 +22,23 @@ check: .venv-test/.installed
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
 	.venv-test/bin/hadolint Dockerfile
+	.venv-test/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	.venv-test/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/test.yml
 
 bench: .venv-test/.installed
 	.venv-test/bin/python -m bench
 	.venv-test/bin/python -m bench.start
+
+lock: .venv/.installed
+	.venv/bin/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --only-binary :all: \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+		--output-file requirements.txt pyproject.toml
+
+ENGINE ?= docker
+MODEL ?= models/bears
+image:
+	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --tag tellapart --build-arg MODEL=$(MODEL) \
+		--label org.opencontainers.image.revision=$$(git rev-parse HEAD) .
 
 .venv .venv-test: %: %/.installed
 

@@ -68,8 +68,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until stopped. Once the settings are right, all that it has to say goes to its log."""
-    # It would end the process. The server takes it over; before that there is nothing to reload yet.
+    # The server takes both over. Until then SIGHUP has nothing to reload, and would end the process; SIGTERM would not
+    # be heard by process 1 of a container: the kernel spares it the default.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from app import logs
     from app.server import serve
 
