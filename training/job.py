@@ -21,6 +21,7 @@ from app.cpu import usable_cores
 from app.image import Preprocess
 from training import run_folder
 from training.dataset import Photos, load
+from training.diagnose import diagnose
 from training.files import write_bytes, write_json
 from training.fits import Runner, best_epoch, copied, plan
 from training.history import FINAL, Prediction, write_epochs, write_predictions, write_steps
@@ -177,6 +178,7 @@ def write(
     predicted = torch.cat([state.logits[fit.name][best] for fit in judged]).argmax(1)
     summary["checkpoint"] = run_folder.STAGE_1 if job.lane == "fast" else run_folder.STAGE_2
     summary["metrics"] = {"validation": errors_per_class(predicted.numpy(), labels[order].numpy(), split.classes)}
+    summary["diagnosis"] = diagnosis(job, judged, state, labels, len(split.classes))
     write_json(out / run_folder.SUMMARY, summary)
     discard(out)
 
@@ -185,6 +187,15 @@ def write_features(folder: Path, photos: Photos, features: Tensor) -> None:
     """features.safetensors: what the network sees in each photo, float32 [N, 512], and the files' names."""
     names = json.dumps([row.file for row in photos.rows])
     write_bytes(folder / run_folder.FEATURES, save({"features": features.contiguous()}, {"files": names}))
+
+
+def diagnosis(job: Job, judged: Sequence[Fit], state: State, labels: Tensor, classes: int) -> list[dict[str, str]]:
+    """What there is to complain of, for run.json."""
+    wrong = {
+        fit.name: [(logits.argmax(1) != labels[fit.validation]).tolist() for logits in state.logits[fit.name]]
+        for fit in judged
+    }
+    return [asdict(finding) for finding in diagnose(job, classes, state.epochs, state.steps, wrong)]
 
 
 def predictions(

@@ -102,6 +102,10 @@ def run(args: argparse.Namespace) -> int:
     if accelerator.is_main_process:
         print(f"{args.out}: {in_words(summary['metrics']['validation'])}, in {summary['seconds']:.0f} s.")  # noqa: T201
         print(summary["measured"])  # noqa: T201
+        for found in summary["diagnosis"]:
+            print(f"{found['name']}. {found['evidence']} {found['advice']}")  # noqa: T201
+        if not summary["diagnosis"]:
+            print("Diagnosis: nothing to complain of.")  # noqa: T201
         write_bytes(args.out / REPORT, render(read_run(args.out, args.data)))
         print(f"All of it, with pictures: {args.out / REPORT}")  # noqa: T201
         print(f"Next: python -m training export {args.out} --out models/NAME")  # noqa: T201
