@@ -136,9 +136,11 @@ def matrix(predictions: Sequence[Prediction], classes: Sequence[str]) -> dict[st
 
 def phases(finished: Run) -> list[tuple[str, list[Chart]]]:
     """The charts of each phase that the run went through, with its name; the last one's kept epoch is marked."""
+    best = finished.summary["best_epoch"]
+    if best is None:  # an imported network: nothing was trained here
+        return []
     epochs, steps = read_epochs(finished.folder), read_steps(finished.folder)
     gone = [phase for phase in PHASES if any(epoch.phase == phase for epoch in epochs)]
-    best = finished.summary["best_epoch"]
     return [(PHASES[phase], phase_charts(epochs, steps, phase, best if phase == gone[-1] else None)) for phase in gone]
 
 

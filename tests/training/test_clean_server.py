@@ -166,5 +166,5 @@ def test_what_goes_wrong_is_told_in_a_sentence(client: TestClient, run: Path, tm
     (run / "decisions.csv.tmp").mkdir()  # as good as a full disk: it cannot be written
     response = client.post("/decide", json={"row": 2, "decision": "keep"})
     assert response.status_code == 500
-    assert "decisions.csv.tmp: Is a directory." in response.json()["error"]
+    assert "decisions.csv: Is a directory." in response.json()["error"]
     assert not any(photo["decision"] for photo in client.get("/list").json()["sides"]["train"])

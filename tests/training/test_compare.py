@@ -107,7 +107,7 @@ def test_photos_that_only_one_run_judged_are_left_out_and_told(
     second = write_run(tmp_path / "b", tmp_path, rows=made_up(17), date=NEW)
     out = words(first, second, capsys)
     assert "17 photos judged by both" in out
-    assert f"3 photos judged by {first} alone, left out; it had 1 of them wrong." in out
+    assert f"3 photos judged by {first} alone, left out; it had 1 wrong." in out
     assert "0 of 17 photos wrong" in out
     assert f"because {first} had them wrong, that favours it" in out
 
