@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,20 +31,29 @@ class Answer:
     infer_s: float
 
 
+class Abandoned(Exception):
+    """Nobody waits for this answer any more."""
+
+
 class Classifier:
-    """A bundle on an engine. Immutable and safe to call from `engine.streams` threads at once."""
+    """A bundle on an engine. Immutable and safe to call from any number of threads at once."""
 
     def __init__(self, bundle: Bundle, engine: Engine, max_pixels: int = MAX_PIXELS) -> None:
         self.bundle = bundle
         self.engine = engine
         self.max_pixels = max_pixels
 
-    def classify(self, data: bytes) -> Answer:
-        """Answer for one photo's bytes; takes milliseconds, so never on the event loop. Raises Refusal."""
+    def classify(self, data: bytes, wanted: Callable[[], bool] = lambda: True) -> Answer:
+        """Answer for one photo's bytes; takes milliseconds, so never on the event loop.
+
+        Raises Refusal, or Abandoned where the answer is not `wanted` any more once the photo is decoded.
+        """
         started = time.perf_counter()
         preprocess = self.bundle.preprocess
         photo = read_photo(data, enough=2 * preprocess.resize, max_pixels=self.max_pixels)
         pixels = model_input(photo, preprocess)
+        if not wanted():
+            raise Abandoned
         decoded = time.perf_counter()
         outputs = self.engine.infer(pixels[None])
         row = answer.probabilities(outputs.logits[0], self.bundle.temperature)

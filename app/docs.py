@@ -11,8 +11,6 @@ from starlette.routing import Route
 
 from app import respond
 from app.errors import CODES, Refusal
-from app.openapi import document
-from app.schemas import MEANINGS
 from app.service import Service
 from app.web import TRACING_HEADERS
 
@@ -27,6 +25,8 @@ async def openapi(request: Request) -> Response:
 
 async def docs(request: Request) -> Response:
     """GET /docs: the document as a page."""
+    from app.schemas import MEANINGS  # only now, as no answer about a photo needs it
+
     service: Service = request.state.service
     shown = {
         "document": document_of(request),
@@ -39,6 +39,8 @@ async def docs(request: Request) -> Response:
 
 def document_of(request: Request) -> dict[str, Any]:
     """The document of the service, which may still be starting."""
+    from app.openapi import document
+
     service: Service = request.state.service
     try:
         bundle = request.state.bundle = service.classifier.bundle  # which the page around it names too

@@ -15,6 +15,8 @@ from app.image import Floats, Pixels
 # Without this, `import openvino` forks a child that writes under HOME and looks up an analytics host;
 # with it, OpenVINO takes its own stub.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+# Its converter of other frameworks' models: 8 MB and 100 modules that nothing here asks for.
+sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
 
 import openvino as ov  # noqa: E402
 

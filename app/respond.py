@@ -36,7 +36,7 @@ _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": 
 def wants_page(headers: Headers) -> bool:
     """Whether `Accept` prefers text/html to application/json; no preference means JSON."""
     accept = headers.get("accept", "*/*")
-    return _quality(accept, "text/html") > _quality(accept, "application/json")
+    return accept != "*/*" and _quality(accept, "text/html") > _quality(accept, "application/json")
 
 
 def page(template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:

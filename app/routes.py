@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app import respond
+from app.admission import Wanted
 from app.bundle import Bundle
 from app.classifier import Answer, Classifier
 from app.errors import Refusal
@@ -60,7 +61,8 @@ async def fetch_and_classify(request: Request, classifier: Classifier, url: str,
     with outcome_of(request.scope).timed("fetch"):
         photo = await service.fetcher.fetch(url)
     headers = {"ETag": etag(request, classifier.bundle, photo, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
+    known = request.headers.get("if-none-match", "")
+    if headers["ETag"] in known or known == "*":
         return Response(status_code=304, headers={**headers, "Vary": "Accept"})
     response = respond_with(request, await classify(request, classifier, photo, options))
     response.headers.update(headers)
@@ -73,8 +75,8 @@ async def classify(
     """One photo's way through admission, decoder, engine and answer; all but the waiting in a worker thread."""
     service: Service = request.state.service
 
-    def work() -> tuple[Answer, dict[str, Any]]:
-        answer = classifier.classify(photo)
+    def work(wanted: Wanted) -> tuple[Answer, dict[str, Any]]:
+        answer = classifier.classify(photo, wanted)
         return answer, as_json(answer, classifier.bundle, options)
 
     (answer, result), waited = await service.admission.run(work, admitted=admitted)

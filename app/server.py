@@ -55,9 +55,9 @@ class HeadClock(H11Protocol):
 
     def _is_dust(self, data: bytes) -> bool:
         """Whether this is part of a body in tiny chunks, which no client sends but to keep us busy."""
-        if self.conn.their_state is not h11.SEND_BODY or data.count(b"\r\n") <= 256 + len(data) // BYTES_PER_LINE:
+        if self.conn.their_state is not h11.SEND_BODY or not any(n == b"transfer-encoding" for n, _ in self.headers):
             return False
-        return any(name == b"transfer-encoding" for name, _ in self.headers)
+        return data.count(b"\r\n") > 256 + len(data) // BYTES_PER_LINE
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

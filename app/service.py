@@ -28,7 +28,7 @@ class Service:
         self.fetcher = fetcher
         self.threads = settings.threads or usable_cores()
         waiting = WAITING_PER_THREAD * self.threads if settings.max_waiting is None else settings.max_waiting
-        self.admission = Admission(self.threads, waiting)
+        self.admission = Admission(self.threads + 1, waiting)
         self.draining = False
         self.metrics = Metrics(self)
         self._reloader = Reloader(settings.model, self._load)

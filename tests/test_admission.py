@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.admission import Admission
+from app.admission import MAX_RETRY_AFTER_S, Admission, Wanted
 from app.errors import Refusal
 
 HANG_S = 20
@@ -24,7 +24,8 @@ class Call:
         self.started = threading.Event()
         self.may_end = threading.Event()
 
-    def __call__(self) -> object:
+    def __call__(self, wanted: Wanted) -> object:
+        self.wanted = wanted
         self.started.set()
         assert self.may_end.wait(HANG_S)
         if isinstance(self.result, Exception):
@@ -43,10 +44,14 @@ async def settle() -> None:
 
 def refused_at_once(admission: Admission) -> Refusal:
     """What `run` raises before its first await."""
-    coroutine = admission.run(lambda: None)
+    coroutine = admission.run(lambda _: None)
     with pytest.raises(Refusal) as caught:
         coroutine.send(None)
     return caught.value
+
+
+def get_ident(_: Wanted) -> int:
+    return threading.get_ident()
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:
@@ -91,7 +96,7 @@ def test_those_in_line_run_in_the_order_they_came() -> None:
         tasks = [asyncio.create_task(admission.run(first))]
         await first.runs()
         for number in range(5):
-            tasks.append(asyncio.create_task(admission.run(lambda number=number: order.append(number))))
+            tasks.append(asyncio.create_task(admission.run(lambda _, number=number: order.append(number))))
             await settle()
         first.may_end.set()
         await asyncio.gather(*tasks)
@@ -104,10 +109,10 @@ def test_those_in_line_run_in_the_order_they_came() -> None:
 def test_calls_run_outside_the_event_loop_and_the_wait_is_told() -> None:
     async def scene() -> None:
         admission = Admission(1, 1)
-        thread, waited = await admission.run(threading.get_ident)
+        thread, waited = await admission.run(get_ident)
         assert thread != threading.get_ident()
         first = Call()
-        tasks = [asyncio.create_task(admission.run(call)) for call in (first, threading.get_ident)]
+        tasks = [asyncio.create_task(admission.run(call)) for call in (first, get_ident)]
         await first.runs()
         await asyncio.sleep(0.05)
         first.may_end.set()
@@ -119,20 +124,57 @@ def test_calls_run_outside_the_event_loop_and_the_wait_is_told() -> None:
     play(scene())
 
 
-def test_retry_after_grows_with_the_line() -> None:
+def refused_times(admission: Admission, mean_run_s: float, refusals: int) -> list[int]:
+    """The Retry-After of so many refusals in a row, while the line is full."""
+    told: list[int] = []
+
     async def scene() -> None:
-        admission = Admission(1, 1000)
-        admission._mean_run_s = 0.5
-        calls = [Call() for _ in range(1001)]
+        admission._mean_run_s = mean_run_s
+        calls = [Call() for _ in range(admission.threads + admission.max_waiting)]
         tasks = [asyncio.create_task(admission.run(call)) for call in calls]
         await calls[0].runs()
-        assert refused_at_once(admission).retry_after_s == 501
+        told.extend(refused_at_once(admission).retry_after_s or 0 for _ in range(refusals))
         for call in calls:
             call.may_end.set()
         await asyncio.gather(*tasks)
         admission.close()
 
     play(scene())
+    return told
+
+
+@pytest.mark.parametrize(
+    ("threads", "waiting", "mean_run_s", "seconds"),
+    [
+        (1, 0, 0.001, 1),
+        (1, 10, 0.001, 1),
+        (1, 10, 0.5, 6),
+        (2, 10, 0.5, 3),
+        (2, 10, 0.6, 4),
+        (1, 1000, 0.5, MAX_RETRY_AFTER_S),
+    ],
+)
+def test_retry_after_is_the_time_that_the_line_takes(
+    threads: int, waiting: int, mean_run_s: float, seconds: int
+) -> None:
+    assert refused_times(Admission(threads, waiting), mean_run_s, 1) == [seconds]
+
+
+@pytest.mark.parametrize(("waiting", "mean_run_s"), [(40, 0.0001), (40, 0.1), (8, 0.02)])
+def test_no_more_are_told_the_same_second_than_there_will_be_room_for(waiting: int, mean_run_s: float) -> None:
+    told = refused_times(Admission(2, waiting), mean_run_s, 150)
+    assert told == sorted(told)
+    counts = [told.count(second) for second in range(min(told), max(told) + 1)]
+    assert all(counts)
+    assert max(counts[:-1]) <= 1.1 * min(2 + waiting, 2 / mean_run_s) + 1  # time goes on meanwhile
+    assert max(told) < MAX_RETRY_AFTER_S
+
+
+def test_retry_after_has_an_end_and_is_forgotten_with_time() -> None:
+    admission = Admission(1, 1)
+    assert refused_times(admission, 0.02, 500)[-1] == MAX_RETRY_AFTER_S
+    admission._booked -= 1000
+    assert admission._book() == 1
 
 
 def test_a_cancelled_waiter_leaves_the_line_at_once() -> None:
@@ -168,9 +210,11 @@ def test_a_cancelled_call_keeps_its_thread_until_it_ends() -> None:
         left, next_one = Call(), Call("next")
         run = asyncio.create_task(admission.run(left))
         await left.runs()
+        assert left.wanted()
         run.cancel()
         await settle()
         assert run.cancelled()
+        assert not left.wanted()
         assert admission.running == 1
         follow = asyncio.create_task(admission.run(next_one))
         await settle()
@@ -197,7 +241,7 @@ def test_exceptions_pass_through_and_free_the_thread(error: Exception) -> None:
                 await admission.run(call)
             assert caught.value is error
             assert (admission.running, admission.waiting) == (0, 0)
-        assert (await admission.run(lambda: "fine"))[0] == "fine"
+        assert (await admission.run(lambda _: "fine"))[0] == "fine"
         admission.close()
 
     play(scene())
@@ -245,7 +289,7 @@ def test_after_a_storm_every_thread_is_free(seed: int) -> None:
         tasks: list[asyncio.Task[Any]] = []
         for _ in range(300):
             fails, naps = dice.random() < 0.2, dice.random() * 0.002
-            tasks.append(asyncio.create_task(admission.run(lambda fails=fails, naps=naps: call(fails, naps))))
+            tasks.append(asyncio.create_task(admission.run(lambda _, fails=fails, naps=naps: call(fails, naps))))
             if dice.random() < 0.4:
                 dice.choice(tasks).cancel()
             if dice.random() < 0.5:

@@ -14,8 +14,8 @@ import torch
 
 from app.answer import probabilities
 from app.bundle import float_weights, read_bundle
-from app.classifier import create_engine, load_classifier
-from app.engine import Engine, OpenVinoEngine
+from app.classifier import Abandoned, Classifier, create_engine, load_classifier
+from app.engine import Engine, OpenVinoEngine, Outputs
 from app.engine_torch import Network
 from app.image import Preprocess, model_input, read_photo
 from tests.bundles import SHIPPED
@@ -88,6 +88,25 @@ def test_threads_do_not_mix_up_answers(views: np.ndarray) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_photo_that_nobody_waits_for_is_dropped_before_inference(wanted: bool) -> None:
+    class Counting:
+        name, streams, calls = "counting", 1, 0
+
+        def infer(self, pixels: np.ndarray) -> Outputs:
+            self.calls += 1
+            return engine.infer(pixels)
+
+    engine, counting = create_engine("openvino", BUNDLE, 1), Counting()
+    classifier, photo = Classifier(BUNDLE, counting), BUNDLE.golden[0].path.read_bytes()
+    if wanted:
+        assert classifier.classify(photo, lambda: True).predictions
+    else:
+        with pytest.raises(Abandoned):
+            classifier.classify(photo, lambda: False)
+    assert counting.calls == wanted
 
 
 def test_golden_photos_agree_on_a_cpu_without_vnni() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,14 @@ def test_only_the_torch_engine_of_the_app_imports_torch() -> None:
         node for node in ast.parse(APP["app.classifier"].read_text()).body if isinstance(node, ast.ImportFrom)
     }
     assert "app.engine_torch" not in {node.module for node in at_the_top}
+
+
+def test_the_service_starts_without_what_no_answer_about_a_photo_needs() -> None:
+    program = "import sys, app.server; print(*[name for name, module in sys.modules.items() if module])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    started = set(done.stdout.split())
+    assert {"app.server", "app.engine", "openvino"} <= started
+    assert not started & {"torch", "app.openapi", "app.schemas", "app.commands", "openvino.tools.ovc", "PIL.ImageShow"}
 
 
 @pytest.mark.parametrize("name", APP)

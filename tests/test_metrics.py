@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from starlette.testclient import TestClient
 
+from app.admission import Wanted
 from app.classifier import Classifier
 from app.errors import CODES, Refusal
 from app.main import create_app
@@ -133,13 +134,13 @@ def test_the_line_is_read_when_the_metrics_are(monkeypatch: pytest.MonkeyPatch) 
         classifier = client.app.state.service.classifier  # type: ignore[attr-defined]
         real = classifier.classify
 
-        def classify(data: bytes) -> object:
+        def classify(data: bytes, wanted: Wanted) -> object:
             begun.set()
             assert go.wait(30)
-            return real(data)
+            return real(data, wanted)
 
         monkeypatch.setattr(classifier, "classify", classify)
-        uploads = [threading.Thread(target=upload, args=(client, TEDDY)) for _ in range(3)]
+        uploads = [threading.Thread(target=upload, args=(client, TEDDY)) for _ in range(4)]
         for thread in uploads:
             thread.start()
         assert begun.wait(30)
@@ -151,10 +152,10 @@ def test_the_line_is_read_when_the_metrics_are(monkeypatch: pytest.MonkeyPatch) 
         for thread in uploads:
             thread.join()
         gauges = ("running", "running_max", "waiting", "waiting_max")
-        assert [found[f"tellapart_{name}"] for name in gauges] == [1, 1, 2, 5]
+        assert [found[f"tellapart_{name}"] for name in gauges] == [2, 2, 2, 5]
         after = series(client)
-        assert [after[f"tellapart_{name}"] for name in gauges] == [0, 1, 0, 5]
-        assert after["tellapart_wait_seconds_count"] == 3
+        assert [after[f"tellapart_{name}"] for name in gauges] == [0, 2, 0, 5]
+        assert after["tellapart_wait_seconds_count"] == 4
 
 
 def bundle_info(client: TestClient) -> list[str]:
