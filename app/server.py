@@ -60,8 +60,9 @@ class HeadClock(H11Protocol):
         return data.count(b"\r\n") > 256 + len(data) // BYTES_PER_LINE
 
     def on_response_complete(self) -> None:
+        still_sends = self.conn.their_state is h11.SEND_BODY  # asked before the next request's head is looked at
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
+        if still_sends:
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -83,6 +84,19 @@ def test_in_a_full_house_an_upload_is_refused_before_its_body_comes(service: Liv
         assert error(status, answer) == (503, "busy")
         assert int(headers["retry-after"]) >= 1
         assert gauge(service, "running") == 2, "those who came before are still at it"
+
+
+def test_a_connection_that_was_refused_is_kept_for_the_next_request(service: Live) -> None:
+    body = form(TEDDY + bytes(300_000))  # more than is read at once
+    with full(service), connection(service.port) as sock:
+        uploads = (upload_head(body) + body) * 3  # in one go: the next one is there before this one has been answered
+        threading.Thread(target=sock.sendall, args=(uploads + head(line="GET /livez HTTP/1.1"),)).start()
+        answers = b""
+        while answers.count(b"HTTP/1.1 ") < 4:
+            piece = sock.recv(65536)
+            assert piece, answers
+            answers += piece
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"503", b"503", b"503", b"200"]
 
 
 def test_a_full_house_refuses_no_probe_and_no_page(service: Live) -> None:
