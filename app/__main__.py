@@ -1,4 +1,4 @@
-"""The service's command line: `python -m app serve | classify PHOTO… | check BUNDLE`."""
+"""The service's command line: `python -m app serve | classify PHOTO… | check BUNDLE | tune`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     check.set_defaults(run=run_check)
     check.add_argument("bundle", type=Path, metavar="BUNDLE")
     settings_module.add_flags(check, ("engine",))
+
+    tune = add_command("tune", help="measure how many photos at once are best on this machine, in half a minute")
+    tune.set_defaults(run=run_tune)
+    settings_module.add_flags(tune, ("model", "engine"))
     return parser
 
 
@@ -100,6 +104,13 @@ def run_check(args: argparse.Namespace) -> int:
     from app.commands import check
 
     return check(args.bundle, read_settings(args))
+
+
+def run_tune(args: argparse.Namespace) -> int:
+    """Measure other plans than the rule's."""
+    from app.tune import tune
+
+    return tune(read_settings(args))
 
 
 def read_settings(args: argparse.Namespace) -> settings_module.Settings:

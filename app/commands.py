@@ -13,7 +13,7 @@ from typing import Any
 
 from app.bundle import Bundle, read_bundle
 from app.classifier import Classifier, create_engine, load_classifier, replay
-from app.cpu import usable_cores
+from app.cpu import Plan, usable_cores
 from app.errors import BundleError, Refusal
 from app.result import Options, as_json
 from app.settings import Settings
@@ -31,9 +31,9 @@ class Row:
 
 def classify(paths: Sequence[Path], form: str, settings: Settings) -> int:
     """Classify files and print a table, JSON or CSV; 1 if any failed."""
-    threads = settings.threads or usable_cores()
-    classifier = load_classifier(settings.model, settings.engine, threads, int(settings.max_pixels_mp * 1e6))
-    pool = ThreadPoolExecutor(threads)
+    plan = Plan(settings.threads or usable_cores())
+    classifier = load_classifier(settings.model, settings.engine, plan.streams, int(settings.max_pixels_mp * 1e6))
+    pool = ThreadPoolExecutor(plan.workers)
     try:
         rows = list(with_progress(pool.map(lambda path: classify_file(classifier, path), paths), len(paths)))
     finally:

@@ -1,11 +1,28 @@
-"""How many cores this process may really use: its affinity mask and its cgroup's quota, never os.cpu_count()."""
+"""How many cores this process may really use, by its affinity mask and its cgroup's quota, and how it uses them."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the cores are used: `streams` photos are inferred at once, on a core each, and `workers` threads feed them.
+
+    As many streams as usable cores: a stream of one thread wastes nothing on waiting for others. One worker more than
+    streams: it decodes the next photo while all streams work.
+    """
+
+    streams: int
+
+    @property
+    def workers(self) -> int:
+        """Threads that decode, wait for the engine and write the answer."""
+        return self.streams + 1
 
 
 def usable_cores(root: Path = Path("/")) -> int:

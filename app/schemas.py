@@ -124,6 +124,7 @@ def _card() -> Json:
         "How the cores are used, and how the last reload ended.",
         engine=TEXT,
         threads=COUNT,
+        workers=COUNT,
         usable_cores=COUNT,
         max_waiting={"type": "integer", "minimum": 0},
         last_reload={

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.admission import Admission
 from app.classifier import Classifier, load_classifier
-from app.cpu import usable_cores
+from app.cpu import Plan, usable_cores
 from app.errors import Refusal
 from app.fetch import Fetcher
 from app.logs import log_request
@@ -17,7 +17,7 @@ from app.outcome import Outcome
 from app.reload import Reloader
 from app.settings import Settings
 
-WAITING_PER_THREAD = 32
+WAITING_PER_STREAM = 32
 
 
 class Service:
@@ -26,9 +26,9 @@ class Service:
     def __init__(self, settings: Settings, fetcher: Fetcher) -> None:
         self.settings = settings
         self.fetcher = fetcher
-        self.threads = settings.threads or usable_cores()
-        waiting = WAITING_PER_THREAD * self.threads if settings.max_waiting is None else settings.max_waiting
-        self.admission = Admission(self.threads + 1, waiting)
+        self._plan = Plan(settings.threads or usable_cores())
+        waiting = WAITING_PER_STREAM * self._plan.streams if settings.max_waiting is None else settings.max_waiting
+        self.admission = Admission(self._plan.workers, waiting)
         self.draining = False
         self.metrics = Metrics(self)
         self._reloader = Reloader(settings.model, self._load)
@@ -76,7 +76,8 @@ class Service:
         """How the cores are used, and how the last reload ended."""
         return {
             "engine": self.settings.engine,
-            "threads": self.threads,
+            "threads": self._plan.streams,
+            "workers": self._plan.workers,
             "usable_cores": usable_cores(),
             "max_waiting": self.admission.max_waiting,
             "last_reload": self._reloader.last,
@@ -84,4 +85,4 @@ class Service:
 
     def _load(self, folder: Path) -> Classifier:
         settings = self.settings
-        return load_classifier(folder, settings.engine, self.threads, int(settings.max_pixels_mp * 1e6))
+        return load_classifier(folder, settings.engine, self._plan.streams, int(settings.max_pixels_mp * 1e6))

@@ -102,7 +102,7 @@ class Settings:
         "openvino", "openvino, or torch (reference; needs the train extra)", one_of("openvino", "torch")
     )
     threads: int | None = option(
-        None, "photos worked on at once; auto: one per usable core", auto_or(number(int, 1, 256))
+        None, "photos inferred at once, on a core each; auto: one per usable core", auto_or(number(int, 1, 256))
     )
     max_upload_mb: float = option(20.0, "largest request body, in megabytes", number(float, 0.001, 1000))
     max_pixels_mp: float = option(50.0, "largest photo, in megapixels", number(float, 0.001, 1000))
