@@ -17,8 +17,6 @@ from app.reload import Reloader
 from tests.bundles import point
 from tests.wire import HANG_S
 
-URL = "https://photos.example.org/teddy.jpg"
-
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """`until` for the event loop; `play` ends it if that does not come."""
