@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from training.progress import bars
     from training.report import REPORT, render
     from training.run_folder import read_run
+    from training.words import command
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: torch finds no CUDA device here; give --device cpu.")
@@ -106,7 +107,13 @@ def run(args: argparse.Namespace) -> int:
             print(f"{found['name']}. {found['evidence']} {found['advice']}")  # noqa: T201
         if not summary["diagnosis"]:
             print("Diagnosis: nothing to complain of.")  # noqa: T201
-        write_bytes(args.out / REPORT, render(read_run(args.out, args.data)))
+        try:
+            write_bytes(args.out / REPORT, render(read_run(args.out, args.data)))
+        except OSError as error:  # the same command again would find a finished run, and refuse
+            raise TrainingError(
+                f"{error.filename}: {error.strerror}. The run itself is finished; "
+                f"when that is mended: {command('report', args.out)}"
+            ) from error
         print(f"All of it, with pictures: {args.out / REPORT}")  # noqa: T201
         print(f"Next: python -m training export {args.out} --out models/NAME")  # noqa: T201
     return 0

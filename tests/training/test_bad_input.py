@@ -95,7 +95,10 @@ def test_a_full_disk_stops_the_fast_lane_which_then_goes_on(data: Path, whole: P
     assert train(data, out, *FAST) == 2
     assert said(capsys) == f"{out / 'run.json'}: {FULL_DISK}"
     assert not (out / "run.json").exists()
-    assert train(data, out, *FAST) == 0
+    fill_disk(out / "report.html")
+    assert train(data, out, *FAST) == 2
+    assert said(capsys).endswith(f"The run itself is finished; when that is mended: python -m training report {out}")
+    assert main(["report", str(out)]) == 0
     assert (out / "stage-1.safetensors").read_bytes() == (whole / "stage-1.safetensors").read_bytes()
 
 

@@ -13,20 +13,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from app.errors import OriginRefusal
 from tests.live import ROOT
 from tests.training.conftest import picture
 from training import download
 from training.errors import TrainingError
-from training.ledger import COLUMNS, Ledger, Row
-from training.patience import Pace, retry_after_s
-from training.url_list import read
+from training.patience import Pace
 
 FAST = Pace(pause_s=0, back_off_s=0.01)
 Answer = tuple[int, dict[str, str], bytes]
@@ -275,24 +271,6 @@ def test_a_site_that_fails_again_and_again_is_left_and_the_next_run_starts_with_
     assert set(site.asked[:10]) <= {f"/{number}" for number in range(5, 20)}
 
 
-@pytest.mark.parametrize(
-    ("text", "low", "high"),
-    [("7", 7, 7), ("", 0, 0), ("soon", 0, 0), ("-5", 0, 0), ("²", 0, 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0)],
-)
-def test_retry_after_in_seconds(text, low, high):
-    assert low <= retry_after_s(OriginRefusal(503, text)) <= high
-
-
-def test_retry_after_as_a_date():
-    assert 15 < retry_after_s(OriginRefusal(503, formatdate(time.time() + 20, usegmt=True))) <= 20
-
-
-def test_back_off_doubles_and_varies():
-    waits = [[Pace().wait_s(tries) for _ in range(50)] for tries in (1, 2)]
-    assert 0.25 <= min(waits[0]) < max(waits[0]) <= 0.75
-    assert 0.5 <= min(waits[1]) < max(waits[1]) <= 1.5
-
-
 def test_a_photo_that_a_person_took_away_stays_away(site, get, tmp_path, capsys):
     site.answers = {"/a": photo(1), "/b": photo(1)}
     assert get([site.url("/a")]) == 0
@@ -435,24 +413,6 @@ def test_a_host_has_a_pause_after_each_url(site, get):
 # The file
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "\ufeffhttp://a.test/1?x=1,2\r\n\r\n# http://a.test/no\r\n  http://b.test/2  \r\n",
-        "url\nhttp://b.test/2\n\n#,\n" + '"http://a.test/1?x=1,2"\n',
-        "\ufeffClass;URL;note\r\nblack;http://a.test/1?x=1,2;\r\n;http://b.test/2;seen\r\n",
-    ],
-)
-def test_files_of_urls(tmp_path, text):
-    (tmp_path / "urls").write_text(text, newline="")
-    found = read(tmp_path / "urls", "black")
-    assert sorted((one.url, one.label) for one in found.listed) == [
-        ("http://a.test/1?x=1,2", "black"),
-        ("http://b.test/2", "black"),
-    ]
-    assert found.problems == ()
-
-
 def test_lines_that_are_no_urls_are_told_with_their_number(site, get, tmp_path, capsys):
     assert get(["# bears", "bear.jpg", "", *site.photos(1), "ftp://a.test/b", *"cdefgh"]) == 1
     out = capsys.readouterr().out
@@ -460,25 +420,6 @@ def test_lines_that_are_no_urls_are_told_with_their_number(site, get, tmp_path, 
     assert "line 5: " in out
     assert "… and 3 more" in out
     assert len(files(tmp_path)) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "label", "says"),
-    [
-        ("", "black", "no URL"),
-        ("not one\nnor this", "black", "no URL"),
-        ("http://a.test/1", None, "line 1 names no class"),
-        ("url,class\nhttp://a.test/1,black\nhttp://a.test/2,", None, "line 3 names no class"),
-        ("url,class\nhttp://a.test/1,../black", None, "line 2: a class cannot"),
-        ("url,class\nhttp://a.test/1?a,b,black", None, "line 2 has more cells"),
-        ('url,class\n"' + "x" * 200_000, None, "line 2 cannot be read"),
-        ("url;class\nhttp://a.test/1;B\xe4r", None, "no text in UTF-8"),
-    ],
-)
-def test_files_that_make_no_sense(tmp_path, text, label, says):
-    (tmp_path / "urls").write_bytes(text.encode("latin-1"))
-    with pytest.raises(TrainingError, match=says):
-        read(tmp_path / "urls", label)
 
 
 @pytest.mark.parametrize(
@@ -503,37 +444,3 @@ def test_numbers_out_of_bounds(get, capsys, flags):
         get("http://a.test", *flags)
     assert caught.value.code == 2
     assert "whole number" in capsys.readouterr().err
-
-
-# The ledger
-
-
-def test_a_ledger_keeps_the_last_row_of_a_url_and_survives_a_line_cut_short(tmp_path):
-    path = tmp_path / "ledger.csv"
-    with Ledger(path) as kept:
-        kept.add(Row("http://a.test/1", "black", "failed", reason="slow, or worse"))
-        kept.add(Row("http://a.test/2", "black", "done"))
-        kept.add(Row("http://a.test/1", "black", "done"))
-        killed_now = path.read_text() + "http://a.test/3,black,do"
-    assert len(path.read_text().splitlines()) == 3
-    path.write_text(killed_now)
-    with Ledger(path) as again:
-        assert {row.url for row in again.done()} == {"http://a.test/1", "http://a.test/2"}
-        assert again.row("http://a.test/3", "black") is None
-    assert len(path.read_text().splitlines()) == 3
-
-
-def test_only_one_process_writes_a_ledger(tmp_path):
-    with Ledger(tmp_path / "ledger.csv"), pytest.raises(TrainingError, match="Another command"):
-        Ledger(tmp_path / "ledger.csv").__enter__()
-    with Ledger(tmp_path / "ledger.csv"):
-        pass
-
-
-@pytest.mark.parametrize("text", ["", "x" * 200_000 + "\n", "a,b\n", ",".join(COLUMNS) + "\nhttp://a.test\n", "\x00\n"])
-def test_another_file_is_no_ledger_and_stays_as_it_is(tmp_path, text):
-    (tmp_path / "ledger.csv").write_text(text)
-    for _ in range(2):  # the lock is free again
-        with pytest.raises(TrainingError, match="is not a ledger"):
-            Ledger(tmp_path / "ledger.csv").__enter__()
-    assert (tmp_path / "ledger.csv").read_text() == text
