@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from app.settings import ROOT
-from bench.service import ready, resident_mb
+from bench.service import memory_mb, ready
 
 PORT = 8153
 
@@ -27,8 +27,7 @@ def serve(folder: Path) -> tuple[float, float]:
                 sys.exit("make serve did not start the service")
             time.sleep(0.02)
         seconds = time.perf_counter() - started
-        children = Path(f"/proc/{make.pid}/task/{make.pid}/children").read_text().split()
-        return seconds, resident_mb(int(children[0]))
+        return seconds, memory_mb(make.pid)
     finally:
         os.killpg(make.pid, signal.SIGINT)
         make.wait(30)
