@@ -32,17 +32,14 @@ def measure(f32: Path, others: list[Contender], rounds: int, seconds: float) -> 
     found: dict[str, list[Any]] = {}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
-        for name, bundle in bundles.items():
-            found.setdefault(f"alone {name}", []).append(alone.measure(bundle, seconds))
+        found.setdefault("alone", []).append(alone.measure(bundles.values(), seconds))
         found.setdefault("http", []).append(served.closed_loops(instant, requests, seconds, [int(AT)])[AT])
         for contender in [*ours, served.plain(), *others]:
             print(f"  {contender.name}", flush=True)
             found.setdefault(contender.name, []).append(served.one_round(contender, requests, seconds))
     middle = {name: medians(each) for name, each in found.items()}
     return {
-        "engine": {name: middle[f"alone {name}"]["engine"] for name in bundles},
-        "decode_ms": middle["alone int8"]["decode_ms"],
-        "decode_cpu_ms": middle["alone int8"]["decode_cpu_ms"],
+        **middle["alone"],
         "http": middle["http"],
         "served": {each.name: middle[each.name] for each in [*ours, served.plain(), *others]},
         "limit": {name: limits(middle, name) for name in bundles},
@@ -51,10 +48,10 @@ def measure(f32: Path, others: list[Contender], rounds: int, seconds: float) -> 
 
 def limits(middle: dict[str, Any], name: str) -> dict[str, float]:
     """What one request takes, part by part in milliseconds of CPU, the rate that this allows, and the rate served."""
-    alone_found, ours, cores = middle[f"alone {name}"], middle[f"tellapart, {name}"]["closed"][AT], usable_cores()
+    ours, cores = middle[f"tellapart, {name}"]["closed"][AT], usable_cores()
     parts = {
-        "engine_cpu_ms": alone_found["engine"][str(min(cores, 2))]["cpu_ms"],
-        "decode_cpu_ms": alone_found["decode_cpu_ms"],
+        "engine_cpu_ms": middle["alone"]["engine"][name][str(min(cores, 2))]["cpu_ms"],
+        "decode_cpu_ms": middle["alone"]["decode_cpu_ms"],
         "http_cpu_ms": middle["http"]["cpu_ms"],
         "client_cpu_ms": ours["client_cpu_ms"],
     }

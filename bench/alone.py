@@ -1,15 +1,16 @@
-"""The engine alone, and decoding alone, in a process of their own: `python -m bench.alone BUNDLE` prints JSON."""
+"""The engine alone, and decoding alone, in a process of their own: `python -m bench.alone BUNDLE…` prints JSON."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from app.image import Pixels, Preprocess, model_input, read_photo
 from app.settings import ROOT
 from bench.photos import FORMATS, MEGAPIXELS, of_size, photos
 
+THREADS = (1, 2)
 REPEATS = {0.3: 20, 2: 10, 12: 5}
 
 
-def measure(bundle: Path, seconds: float) -> dict[str, Any]:
+def measure(bundles: Iterable[Path], seconds: float) -> dict[str, Any]:
     """What this module's command prints, from a process of its own."""
-    command = [sys.executable, "-m", "bench.alone", str(bundle), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "bench.alone", *map(str, bundles), "--seconds", str(seconds)]
     found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
     return found
 
@@ -70,26 +72,31 @@ def median_ms(data: bytes, preprocess: Preprocess, repeats: int) -> float:
     return statistics.median(times)
 
 
-def main() -> None:
-    """Print {"engine": {threads: …}, "decode_cpu_ms": of a photo as served, "decode_ms": {size and kind: …}}."""
-    parser = argparse.ArgumentParser(prog="python -m bench.alone", description="The engine and the decoder alone.")
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    args = parser.parse_args()
-    bundle = read_bundle(args.bundle)
+def decoding(preprocess: Preprocess) -> dict[str, Any]:
+    """The CPU time of one of the photos that are served, and the median time of each size and format."""
     served = photos()
-    inputs = [decode(photo, bundle.preprocess) for photo in served]
     before = time.process_time()
     for photo in served:
-        decode(photo, bundle.preprocess)
-    decode_cpu_ms = 1000 * (time.process_time() - before) / len(served)
-    decode_ms = {
-        f"{size:g} MP {kind}": median_ms(of_size(size, kind), bundle.preprocess, REPEATS[size])
-        for size in MEGAPIXELS
-        for kind in FORMATS
+        decode(photo, preprocess)
+    cpu_ms = 1000 * (time.process_time() - before) / len(served)
+    kinds = itertools.product(MEGAPIXELS, FORMATS)
+    ms = {f"{size:g} MP {kind}": median_ms(of_size(size, kind), preprocess, REPEATS[size]) for size, kind in kinds}
+    return {"decode_cpu_ms": cpu_ms, "decode_ms": ms}
+
+
+def main() -> None:
+    """Print {"engine": {precision: {threads: …}}, "decode_cpu_ms": …, "decode_ms": …}."""
+    parser = argparse.ArgumentParser(prog="python -m bench.alone", description="The engine and the decoder alone.")
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    args = parser.parse_args()
+    bundles = [read_bundle(folder) for folder in args.bundles]
+    preprocess = bundles[0].preprocess
+    inputs = [decode(photo, preprocess) for photo in photos()]
+    engines = {
+        bundle.precision: {str(n): engine(bundle.graph, inputs, n, args.seconds) for n in THREADS} for bundle in bundles
     }
-    engines = {str(threads): engine(bundle.graph, inputs, threads, args.seconds) for threads in (1, 2)}
-    print(json.dumps({"engine": engines, "decode_cpu_ms": decode_cpu_ms, "decode_ms": decode_ms}))
+    print(json.dumps({"engine": engines, **decoding(preprocess)}))
 
 
 if __name__ == "__main__":

@@ -23,5 +23,5 @@ def instant(folder: Path, *arguments: Any) -> Classifier:
 
 
 if __name__ == "__main__":
-    service.load_classifier = instant  # type: ignore[assignment]
+    vars(service)["load_classifier"] = instant
     sys.exit(main(sys.argv[1:]))
