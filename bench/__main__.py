@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from app.cpu import usable_cores
-from app.settings import ROOT
 from bench import alone, served
 from bench.bundles import INT8, f32_bundle
-from bench.limit import limit, medians, rounded
-from bench.load import request
-from bench.machine import machine
+from bench.limit import limit
+from bench.load import upload
 from bench.photos import photos
+from bench.results import RESULTS, medians, store
 from bench.service import Contender
 
-OUT = ROOT / "docs" / "bench.json"
 AT = "8"  # clients: that many keep every core at work, and hardly anybody waits
 
 
@@ -28,7 +25,7 @@ def measure(f32: Path, others: list[Contender], rounds: int, seconds: float) -> 
     bundles = {"int8": INT8, "f32": f32}
     ours = [served.tellapart(f"tellapart, {name}", bundle, *served.ROOM) for name, bundle in bundles.items()]
     instant = served.tellapart("HTTP alone", INT8, *served.ROOM, module="bench.instant")
-    requests = [request(photo) for photo in photos()]
+    requests = [upload(photo) for photo in photos()]
     found: dict[str, list[Any]] = {}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
@@ -65,16 +62,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one bout of load")
     parser.add_argument("--peers", action="store_true", help="the services of bench/peers too")
-    parser.add_argument("--out", type=Path, default=OUT, help="the results as JSON")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the results as JSON")
     args = parser.parse_args()
     others: list[Contender] = []
     if args.peers:
         others = import_module("bench.peers").contenders()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(f32_bundle(Path(folder)), others, args.rounds, args.seconds)
-    how = {"rounds": args.rounds, "seconds": args.seconds}
-    args.out.write_text(json.dumps(rounded({"machine": machine(), "how": how, **found}), indent=1) + "\n")
-    print(f"Written: {args.out}")
+    store(args.out, how={"rounds": args.rounds, "seconds": args.seconds}, **found)
 
 
 if __name__ == "__main__":

@@ -63,10 +63,10 @@ def arrivals(rate: float, seconds: float, seed: int = SEED) -> Iterator[float]:
         moment += chance.expovariate(rate)
 
 
-def request(photo: bytes) -> bytes:
-    """An upload as it goes over the wire."""
+def upload(*photos: bytes) -> bytes:
+    """A form with these photos as it goes over the wire."""
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    body = head + photo + b"\r\n--b--\r\n"
+    body = b"".join(head + photo + b"\r\n" for photo in photos) + b"--b--\r\n"
     lines = [
         "POST /upload HTTP/1.1",
         "Host: 127.0.0.1",
@@ -74,6 +74,11 @@ def request(photo: bytes) -> bytes:
         f"Content-Length: {len(body)}",
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def get(path: str) -> bytes:
+    """A GET as it goes over the wire."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 def closed(port: int, requests: Sequence[bytes], clients: int, seconds: float, health: str) -> Load:
@@ -111,7 +116,7 @@ def offered(port: int, requests: Sequence[bytes], rate: float, seconds: float, h
 
 
 def _run(client: Client, load: Load, health: str) -> None:
-    probe = f"GET {health} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    probe = get(health)
     for number in range(int(load.seconds / HEALTH_S)):
         moment = load.started + number * HEALTH_S
         client.at(moment, lambda due: client.ask(probe, due, load.health.append))
