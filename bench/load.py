@@ -117,7 +117,7 @@ def offered(port: int, requests: Sequence[bytes], rate: float, seconds: float, h
 
 def _run(client: Client, load: Load, health: str) -> None:
     probe = get(health)
-    for number in range(int(load.seconds / HEALTH_S)):
+    for number in range(round(load.seconds / HEALTH_S)):
         moment = load.started + number * HEALTH_S
         client.at(moment, lambda due: client.ask(probe, due, load.health.append))
     before = time.process_time()

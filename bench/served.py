@@ -20,10 +20,10 @@ PORT = 8151
 ROOM = ("--max-waiting", "256")
 
 
-def tellapart(name: str, bundle: Path, *flags: str, module: str = "app") -> Contender:
-    """Our service with a bundle."""
-    serve = (sys.executable, "-m", module, "serve", "--port", str(PORT), "--model", str(bundle), *flags)
-    return Contender(name, serve, PORT)
+def tellapart(name: str, bundle: Path, *flags: str, module: str = "app", port: int = PORT) -> Contender:
+    """Our service with a bundle; `module` may be one of ours that starts it changed."""
+    serve = (sys.executable, "-m", module, "serve", "--port", str(port), "--model", str(bundle), *flags)
+    return Contender(name, serve, port)
 
 
 def plain() -> Contender:
