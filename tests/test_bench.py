@@ -420,7 +420,7 @@ def test_the_report_shows_what_is_there(tmp_path: Path) -> None:
     assert "| tellapart, int8 | 4 / 1,234 | 4 / 1,234 | 4 / 1,234 | 4 / 1,234 | 4 / 1,234 |" in lines
     assert "| plain | 4 | – | 4 | – |" in lines  # our rate and p99 in times of its own
     assert "| answers other than they must be | 1 | 0 |" in lines
-    assert "| memory_mb grown by | 2.5 | ≤ 10 |" in lines
+    assert "| memory grown by, MB | 2.5 | ≤ 10 |" in lines
     assert not any("fresh clone" in line for line in lines)
 
 
