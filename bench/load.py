@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from bench.client import Answer, Client
 
 HEALTH_S = 0.05
+RAMP_S = 0.5  # over which the clients of a closed loop begin, before anything is measured; bursts are bench.overload's
 PATIENCE_S = 60.0  # for the answers to what was sent last
 SEED = 42
 
@@ -25,7 +26,7 @@ SEED = 42
 class Load:
     """What a bout of load measured. `cpu_s` is what the load generator itself took."""
 
-    seconds: float  # of offering load, without the wait for the last answers
+    seconds: float  # of offering load that is measured, without the wait for the last answers
     started: float = field(default_factory=time.perf_counter)
     answers: list[Answer] = field(default_factory=list)
     health: list[Answer] = field(default_factory=list)
@@ -34,7 +35,8 @@ class Load:
     @property
     def rate(self) -> float:
         """Photos answered with 200 per second, while load was offered."""
-        return sum(1 for a in self.answers if a.status == 200 and a.came < self.started + self.seconds) / self.seconds
+        end = self.started + self.seconds
+        return sum(a.status == 200 and self.started <= a.came < end for a in self.answers) / self.seconds
 
     @property
     def statuses(self) -> Counter[int]:
@@ -43,7 +45,8 @@ class Load:
 
     def ms(self, percent: float, status: int = 200) -> float:
         """A percentile of the latency of answers with that status, in milliseconds."""
-        return percentile([1000 * answer.seconds for answer in self.answers if answer.status == status], percent)
+        found = [a.seconds for a in self.answers if a.status == status and a.came >= self.started]
+        return 1000 * percentile(found, percent)
 
     def health_ms(self, percent: float) -> float:
         """A percentile of the latency of health checks in milliseconds."""
@@ -82,11 +85,20 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
+def one(port: int, request: bytes) -> Answer:
+    """The answer to one request, sent now."""
+    answers: list[Answer] = []
+    with Client(port) as client:
+        client.ask(request, time.perf_counter(), answers.append)
+        client.run(time.perf_counter() + PATIENCE_S)
+    return answers[0]
+
+
 def closed(port: int, requests: Sequence[bytes], clients: int, seconds: float, health: str) -> Load:
     """`clients` clients, each of which sends the next photo as soon as it has its answer, for `seconds`."""
     turn = itertools.cycle(requests)
     with Client(port) as client:
-        load = Load(seconds)
+        load = Load(seconds, time.perf_counter() + RAMP_S)
 
         def send(moment: float) -> None:
             client.ask(next(turn), moment, done)
@@ -96,8 +108,8 @@ def closed(port: int, requests: Sequence[bytes], clients: int, seconds: float, h
             if answer.came < load.started + seconds:
                 send(answer.came)
 
-        for _ in range(clients):
-            client.at(load.started, send)
+        for number in range(clients):
+            client.at(load.started - RAMP_S * (1 - number / clients), send)
         _run(client, load, health)
     return load
 

@@ -18,7 +18,7 @@ from app.cpu import usable_cores
 from bench.bundles import INT8
 from bench.client import NOT_SENT, Answer, Client
 from bench.limit import beside_refusals
-from bench.load import PATIENCE_S, SEED, Load, closed, offered, upload
+from bench.load import HEALTH_S, PATIENCE_S, SEED, Load, closed, get, offered, one, percentile, upload
 from bench.photos import photos
 from bench.results import RESULTS, store
 from bench.served import WARM_UP_S, tellapart
@@ -30,6 +30,7 @@ PEAK_CLIENTS = 32
 PEAK_S = 8.0
 REFUSALS_S = 5.0
 BURST = 4  # times the room
+PROBES = 20  # of health, while a burst is taken in
 JITTER = 0.1  # of Retry-After, so that those who were refused together do not come back together
 
 
@@ -61,7 +62,7 @@ def flood(
 ) -> dict[str, Any]:
     """Offer `times` the peak for `seconds`, then see how soon all is as before."""
     load = offered(port, requests, times * at_peak["rate"], seconds, "/livez")
-    after = closed(port, requests[:1], 1, 0, "/livez").answers[0]
+    after = one(port, requests[0])
     ended = load.started + load.seconds
     refused = [answer for answer in load.answers if answer.status == 503]
     client_cpu = load.cpu_s / load.seconds
@@ -99,6 +100,7 @@ def burst(port: int, requests: Sequence[bytes], size: int, seed: int = SEED) -> 
     chance = random.Random(seed)
     first: list[Answer] = []
     second: list[Answer] = []
+    probes: list[Answer] = []
     with Client(port) as client:
         started = time.perf_counter()
 
@@ -111,6 +113,8 @@ def burst(port: int, requests: Sequence[bytes], size: int, seed: int = SEED) -> 
 
             client.at(started, lambda due: client.ask(photo, due, done))
 
+        for number in range(PROBES):
+            client.at(started + number * HEALTH_S, lambda due: client.ask(get("/livez"), due, probes.append))
         for number in range(size):
             come(requests[number % len(requests)])
         client.run(started + 2 * PATIENCE_S)
@@ -122,6 +126,7 @@ def burst(port: int, requests: Sequence[bytes], size: int, seed: int = SEED) -> 
         "in_at_first_retry": sum(answer.status == 200 for answer in second) / len(refused) if refused else None,
         "longest_retry_after_s": max((int(answer.retry_after) for answer in refused), default=0),
         "other_errors": sum(answer.status not in (200, 503) for answer in first + second),
+        "health_max_ms": 1000 * percentile([probe.seconds for probe in probes], 100),
     }
 
 

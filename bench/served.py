@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.load import Load, closed, offered
+from bench.load import Load, closed, offered, one
 from bench.service import Contender, cpu_s, memory_mb, service
 
 CLIENTS = (1, 8, 32, 128)
@@ -66,7 +66,7 @@ def one_round(contender: Contender, requests: Sequence[bytes], seconds: float) -
     began = time.perf_counter()
     with service(contender) as (pid, ready_s):
         idle_mb = memory_mb(pid)
-        closed(contender.port, requests[:1], 1, 0, contender.health)
+        one(contender.port, requests[0])
         first_answer_s = time.perf_counter() - began
         closed_found = _closed_loops(contender, pid, requests, seconds, CLIENTS)
         peak = max(found["rate"] for found in closed_found.values())

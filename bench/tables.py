@@ -160,6 +160,7 @@ BURST = (
     ("longest_retry_after_s", "longest Retry-After, s", ""),
     ("in_at_first_retry", "of those, answered at the first retry", "≥ 0.9"),
     ("other_errors", "other errors", "0"),
+    ("health_max_ms", "health checks: longest, ms", ""),
 )
 SOAK = (
     ("memory_mb_grown", "memory grown by, MB", "≤ 10"),

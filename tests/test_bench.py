@@ -153,10 +153,11 @@ def test_arrivals_are_poisson_and_the_same_every_time() -> None:
 
 
 def test_rate_counts_what_was_answered_while_load_was_offered() -> None:
-    came = [(200, 10.5), (200, 11.9), (503, 11.0), (200, 12.0), (200, 15.0)]
-    load = Load(2, 10.0, [Answer(status, 0.1, at, "") for status, at in came])
+    came = [(200, 9.9), (200, 10.0), (200, 11.9), (503, 11.0), (200, 12.0), (200, 15.0)]
+    load = Load(2, 10.0, [Answer(status, at, at, "") for status, at in came])
     assert load.rate == 1.0
-    assert load.statuses == {200: 4, 503: 1}
+    assert load.statuses == {200: 5, 503: 1}
+    assert (load.ms(0), load.ms(100), load.ms(50, 503)) == (10_000, 15_000, 11_000)
 
 
 def test_limits() -> None:
@@ -288,6 +289,7 @@ def test_a_burst_comes_back_when_it_was_told_to(small: Small) -> None:
     started = time.perf_counter()
     found = burst(small.port, [upload(b"")], 5)
     assert time.perf_counter() - started >= 1
+    assert found.pop("health_max_ms") > 0
     assert found == {
         "clients": 5,
         "at_once": 2,
