@@ -7,7 +7,7 @@ help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
 	@echo "make test    lint, types and every test, a real browser included"
 	@echo "make check   lint and types only"
-	@echo "make bench   the figures in docs/bench.md, measured on this machine"
+	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 25 minutes"
 	@echo "make image   the container image tellapart, by docker (ENGINE=podman: by podman); see docs/deploy.md"
 	@echo "make lock    requirements.txt anew: the newest versions that pyproject.toml allows, with their hashes"
 
@@ -27,7 +27,10 @@ check: .venv-test/.installed
 
 bench: .venv-test/.installed
 	.venv-test/bin/python -m bench
+	.venv-test/bin/python -m bench.overload
+	.venv-test/bin/python -m bench.soak
 	.venv-test/bin/python -m bench.start
+	.venv-test/bin/python -m bench.report docs/bench.json
 
 lock: .venv/.installed
 	.venv/bin/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --only-binary :all: \

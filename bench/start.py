@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -9,11 +10,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from app.settings import ROOT
-from bench.service import ready, resident_mb
+from bench.results import RESULTS, store
+from bench.service import memory_mb, ready
 
 PORT = 8153
+AGAIN = 5
 
 
 def serve(folder: Path) -> tuple[float, float]:
@@ -27,8 +31,7 @@ def serve(folder: Path) -> tuple[float, float]:
                 sys.exit("make serve did not start the service")
             time.sleep(0.02)
         seconds = time.perf_counter() - started
-        children = Path(f"/proc/{make.pid}/task/{make.pid}/children").read_text().split()
-        return seconds, resident_mb(int(children[0]))
+        return seconds, memory_mb(make.pid)
     finally:
         os.killpg(make.pid, signal.SIGINT)
         make.wait(30)
@@ -48,16 +51,22 @@ def size_mb(path: Path) -> float:
 
 
 def main() -> None:
-    """Clone, start, start again."""
+    """Clone, start, start again; write."""
+    parser = argparse.ArgumentParser(prog="python -m bench.start", description="Time `make serve` in a fresh clone.")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the results as JSON")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "tellapart"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-        fresh, _ = serve(folder)
-        again = [serve(folder) for _ in range(3)]
-        print(f"fresh clone to ready, installs included: {fresh:.1f} s")
-        print(f"again to ready: {sorted(seconds for seconds, _ in again)[1]:.2f} s (median of 3)")
-        print(f"resident memory when ready: {again[0][1]:.0f} MB")
-        print(f"installed environment: {installed_mb(folder / '.venv'):.0f} MB")
+        fresh_s, _ = serve(folder)
+        again = [serve(folder) for _ in range(AGAIN)]
+        found = {
+            "fresh_clone_s": fresh_s,
+            "again_s": median(seconds for seconds, _ in again),
+            "memory_mb": median(memory for _, memory in again),
+            "installed_mb": installed_mb(folder / ".venv"),
+        }
+    store(args.out, start=found)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""One service under load: closed loops of 1 to 128 clients, open loops up to 95 % of its peak, start, memory, CPU."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.load import Load, closed, offered, one
+from bench.service import Contender, cpu_s, memory_mb, service
+
+CLIENTS = (1, 8, 32, 128)
+SHARES = (50, 80, 95)  # of the peak, in percent
+WARM_UP_S = 2.0
+PORT = 8151
+# So that nobody is refused by us with 128 clients, as nobody is by the others; what refusing does is bench.overload's.
+ROOM = ("--max-waiting", "256")
+
+
+def tellapart(name: str, bundle: Path, *flags: str, module: str = "app", port: int = PORT) -> Contender:
+    """Our service with a bundle; `module` may be one of ours that starts it changed."""
+    serve = (sys.executable, "-m", module, "serve", "--port", str(port), "--model", str(bundle), *flags)
+    return Contender(name, serve, port)
+
+
+def plain() -> Contender:
+    """The plain version."""
+    return Contender("plain", (sys.executable, "-m", "bench.plain", str(PORT)), PORT)
+
+
+def summary(load: Load, cpu_ms: float) -> dict[str, float]:
+    """A bout in figures. CPU times in milliseconds per request: `cpu_ms` the service's, `client_cpu_ms` the load's."""
+    return {
+        "rate": load.rate,
+        "p50_ms": load.ms(50),
+        "p99_ms": load.ms(99),
+        "failed": len(load.answers) - load.statuses[200],
+        "health_p50_ms": load.health_ms(50),
+        "health_p99_ms": load.health_ms(99),
+        "health_max_ms": load.health_ms(100),
+        "cpu_ms": cpu_ms,
+        "client_cpu_ms": 1000 * load.cpu_s / len(load.answers),
+    }
+
+
+def bout(pid: int, offer: Callable[[], Load]) -> dict[str, float]:
+    """Offer load and sum it up."""
+    before = cpu_s(pid)
+    load = offer()
+    return summary(load, 1000 * (cpu_s(pid) - before) / len(load.answers))
+
+
+def closed_loops(
+    contender: Contender, requests: Sequence[bytes], seconds: float, clients: Sequence[int]
+) -> dict[str, Any]:
+    """Start a service, warm it up, and put so many clients on it in turn."""
+    with service(contender) as (pid, _):
+        return _closed_loops(contender, pid, requests, seconds, clients)
+
+
+def one_round(contender: Contender, requests: Sequence[bytes], seconds: float) -> dict[str, Any]:
+    """All that is measured of a service, from its start to its end. Its peak is the best rate of the closed loops."""
+    began = time.perf_counter()
+    with service(contender) as (pid, ready_s):
+        idle_mb = memory_mb(pid)
+        one(contender.port, requests[0])
+        first_answer_s = time.perf_counter() - began
+        closed_found = _closed_loops(contender, pid, requests, seconds, CLIENTS)
+        peak = max(found["rate"] for found in closed_found.values())
+        open_found = {
+            str(share): bout(
+                pid, partial(offered, contender.port, requests, peak * share / 100, seconds, contender.health)
+            )
+            for share in SHARES
+        }
+        return {
+            "ready_s": ready_s,
+            "first_answer_s": first_answer_s,
+            "idle_mb": idle_mb,
+            "loaded_mb": memory_mb(pid),
+            "peak_rate": peak,
+            "closed": closed_found,
+            "open": open_found,
+        }
+
+
+def _closed_loops(
+    contender: Contender, pid: int, requests: Sequence[bytes], seconds: float, clients: Sequence[int]
+) -> dict[str, Any]:
+    port, health = contender.port, contender.health
+    closed(port, requests, 8, WARM_UP_S, health)
+    return {str(n): bout(pid, partial(closed, port, requests, n, seconds, health)) for n in clients}
