@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.client import Answer, Client
@@ -20,6 +20,9 @@ HEALTH_S = 0.05
 RAMP_S = 0.5  # over which the clients of a closed loop begin, before anything is measured; bursts are bench.overload's
 PATIENCE_S = 60.0  # for the answers to what was sent last
 SEED = 42
+
+# Photos per second, seconds → moments of arrival from 0 on.
+Schedule = Callable[[float, float], Iterator[float]]
 
 
 @dataclass
@@ -65,6 +68,11 @@ def arrivals(rate: float, seconds: float, seed: int = SEED) -> Iterator[float]:
     while moment < seconds:
         yield moment
         moment += chance.expovariate(rate)
+
+
+def evenly(rate: float, seconds: float) -> Iterator[float]:
+    """Moments from 0 to `seconds`, `rate` of them a second, each as far from the next, as wrk2 and vegeta offer."""
+    return (number / rate for number in range(int(rate * seconds)))
 
 
 def upload(*photos: bytes) -> bytes:
@@ -114,15 +122,17 @@ def closed(port: int, requests: Sequence[bytes], clients: int, seconds: float, h
     return load
 
 
-def offered(port: int, requests: Sequence[bytes], rate: float, seconds: float, health: str) -> Load:
-    """An open loop: photos arrive as `arrivals` has it, however the service fares.
+def offered(
+    port: int, requests: Sequence[bytes], rate: float, seconds: float, health: str, schedule: Schedule = arrivals
+) -> Load:
+    """An open loop: photos arrive as the schedule has it, however the service fares.
 
     Latency counts from the moment of arrival, so that none is left out while the load generator is behind.
     """
     turn = itertools.cycle(requests)
     with Client(port) as client:
         load = Load(seconds)
-        for moment in arrivals(rate, seconds):
+        for moment in schedule(rate, seconds):
             client.at(load.started + moment, lambda due: client.ask(next(turn), due, load.answers.append))
         _run(client, load, health)
     return load

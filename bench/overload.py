@@ -136,7 +136,7 @@ def room(port: int) -> int:
     connection.request("GET", "/model")
     plan = json.loads(connection.getresponse().read())["plan"]
     connection.close()
-    return int(plan["threads"]) + int(plan["max_waiting"])
+    return int(plan["workers"]) + int(plan["max_waiting"])
 
 
 def main() -> None:

@@ -9,11 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.load import Load, closed, offered, one
+from bench.load import Load, Schedule, arrivals, closed, evenly, offered, one
 from bench.service import Contender, cpu_s, memory_mb, service
 
 CLIENTS = (1, 8, 32, 128)
-SHARES = (50, 80, 95)  # of the peak, in percent
+# Shares of the peak, and how arrivals are spaced.
+OPEN: dict[str, tuple[float, Schedule]] = {
+    "50 %": (0.5, arrivals),
+    "80 %": (0.8, arrivals),
+    "95 %": (0.95, arrivals),
+    "80 %, evenly": (0.8, evenly),
+}
 WARM_UP_S = 2.0
 PORT = 8151
 # So that nobody is refused by us with 128 clients, as nobody is by the others; what refusing does is bench.overload's.
@@ -71,10 +77,10 @@ def one_round(contender: Contender, requests: Sequence[bytes], seconds: float) -
         closed_found = _closed_loops(contender, pid, requests, seconds, CLIENTS)
         peak = max(found["rate"] for found in closed_found.values())
         open_found = {
-            str(share): bout(
-                pid, partial(offered, contender.port, requests, peak * share / 100, seconds, contender.health)
+            key: bout(
+                pid, partial(offered, contender.port, requests, peak * share, seconds, contender.health, schedule)
             )
-            for share in SHARES
+            for key, (share, schedule) in OPEN.items()
         }
         return {
             "ready_s": ready_s,

@@ -25,11 +25,11 @@ from bench import plots, soak
 from bench.bundles import INT8, f32_bundle
 from bench.client import FAILED, NOT_SENT, Answer, Client
 from bench.limit import beside_refusals, limit
-from bench.load import Load, arrivals, closed, get, offered, percentile, upload
+from bench.load import Load, arrivals, closed, evenly, get, offered, percentile, upload
 from bench.overload import burst, room
 from bench.report import markdown
 from bench.results import medians, rounded, store
-from bench.served import ROOM, one_round, tellapart
+from bench.served import OPEN, ROOM, one_round, tellapart
 from bench.service import Contender, cpu_s, descendants, memory_mb, service
 from tests.live import free_port
 from tests.wire import until
@@ -138,6 +138,10 @@ def test_percentiles_are_by_nearest_rank(percent: float, expected: int) -> None:
 
 def test_a_percentile_of_nothing_is_no_number() -> None:
     assert math.isnan(percentile([], 50))
+
+
+def test_even_arrivals_are_as_many_and_as_far_from_each_other() -> None:
+    assert list(evenly(4, 1.5)) == [0, 0.25, 0.5, 0.75, 1, 1.25]
 
 
 def test_arrivals_are_poisson_and_the_same_every_time() -> None:
@@ -390,7 +394,7 @@ def test_one_round_measures_everything_of_a_service() -> None:
     ours = tellapart("instant", INT8, *ROOM, module="bench.instant", port=free_port())
     found = one_round(ours, [upload(b"x")], 0.2)
     assert found["closed"].keys() == {"1", "8", "32", "128"}
-    assert found["open"].keys() == {"50", "80", "95"}
+    assert found["open"].keys() == set(OPEN)
     assert found["peak_rate"] == max(bout["rate"] for bout in found["closed"].values()) > 0
     assert found["first_answer_s"] > found["ready_s"] > 0
     assert found["idle_mb"] > 50
@@ -406,7 +410,7 @@ SLOW = {**BOUT, "rate": 20.0, "p99_ms": None}
 
 def serving(bout: dict[str, Any]) -> dict[str, Any]:
     start = {"ready_s": 0.8, "first_answer_s": 0.85, "idle_mb": 150.0, "loaded_mb": 190.0, "peak_rate": bout["rate"]}
-    return {**start, "closed": dict.fromkeys(("1", "8", "32"), bout), "open": dict.fromkeys(("50", "80"), bout)}
+    return {**start, "closed": dict.fromkeys(("1", "8", "32"), bout), "open": dict.fromkeys(OPEN, bout)}
 
 
 GROWN = {"memory_mb_grown": 2.5, "descriptors_grown": 0, "threads_grown": 0}
@@ -417,9 +421,9 @@ def test_the_report_shows_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     store(path, served=SERVED, soak={"requests": 10, "answers": {"as expected": 9, "500 instead of 200": 1}, **GROWN})
     lines = list(markdown(json.loads(path.read_text())))
-    assert "| plain | 20 | 22.5 / – | 20 | 22.5 / – | 20 | 22.5 / – | 5 |" in lines
-    assert "| tellapart, int8 | 80 | 22.5 / 90 | 22.5 / 90 | 4 |" in lines
-    assert "| tellapart, int8 | 4 / 1,234 | 4 / 1,234 | 4 / 1,234 | 4 / 1,234 | 4 / 1,234 |" in lines
+    assert "| plain | 20 | 22.5 / – | 20 | 22.5 / – | 20 | 22.5 / – | 7 |" in lines
+    assert "| tellapart, int8 | 80 | 22.5 / 90 | 22.5 / 90 | 22.5 / 90 | 22.5 / 90 | 4 | 4 |" in lines
+    assert "| tellapart, int8 |" + " 4 / 1,234 |" * 7 in lines
     assert "| plain | 4 | – | 4 | – |" in lines  # our rate and p99 in times of its own
     assert "| answers other than they must be | 1 | 0 |" in lines
     assert "| memory grown by, MB | 2.5 | ≤ 10 |" in lines
