@@ -57,6 +57,23 @@ MACHINES: dict[str, tuple[dict[str, str], int]] = {
         3,
     ),
     "v1, quota without period": ({"proc/self/cgroup": V1_GROUPS, f"{V1}/app/cpu.cfs_quota_us": "100000\n"}, 8),
+    "hybrid: v1 has the cpu controller, v2 has none": (
+        {
+            "proc/self/cgroup": f"{V1_GROUPS}0::/app\n",
+            "sys/fs/cgroup/unified/app/cgroup.procs": "1\n",
+            **v1(f"{V1}/app", 150_000),
+        },
+        2,
+    ),
+    "v1, three levels down, the middle one is tightest": (
+        {
+            "proc/self/cgroup": "3:cpu,cpuacct:/pods/app/main\n",
+            **v1(f"{V1}/pods", 600_000),
+            **v1(f"{V1}/pods/app", 250_000),
+            **v1(f"{V1}/pods/app/main", 400_000),
+        },
+        3,
+    ),
     "v1 beside v2": (
         {
             "proc/self/cgroup": f"{V1_GROUPS}0::/app\n",

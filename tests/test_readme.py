@@ -32,6 +32,7 @@ NOT_RUN = {
     ".venv-test/bin/python -m training export runs/mine --out models/mine": TRAINING,
     ".venv-test/bin/python -m training train DATA --out runs/bears --weights FILE": PUBLISHED,
     ".venv-test/bin/python -m training export runs/bears --out models/bears --golden models/bears/golden": PUBLISHED,
+    ".venv/bin/python -m app tune": "half a minute; test_tune.py",
     "docker build --tag tellapart .": "docker; test_docker.py",
     "docker run --rm --publish 8000:8000 --stop-timeout 25 tellapart": "docker; test_docker.py",
     "docker compose --file deploy/compose.yaml up --build": "docker; test_deploy.py",
