@@ -27,6 +27,7 @@ check: .venv-test/.installed
 
 bench: .venv-test/.installed
 	.venv-test/bin/python -m bench
+	.venv-test/bin/python -m bench.plans
 	.venv-test/bin/python -m bench.overload
 	.venv-test/bin/python -m bench.soak
 	.venv-test/bin/python -m bench.start

@@ -54,8 +54,8 @@ class OpenVinoEngine:
             raise BundleError(f"OpenVINO cannot read {graph}: {str(error).strip().splitlines()[-1]}") from error
         self._requests = threading.local()
 
-    @staticmethod
-    def _plan(streams: int) -> dict[str, Any]:
+    @classmethod
+    def _plan(cls, streams: int) -> dict[str, Any]:
         return {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams,

@@ -106,6 +106,18 @@ def limit(found: dict[str, Any]) -> Iterator[Table]:
     yield title, header, [[name, *each.values()] for name, each in found.items()]
 
 
+def plans(found: dict[str, Any]) -> Iterator[Table]:
+    for cores, each in found.items():
+        header = ["streams", "threads per stream", "workers", "photos per second", "of the best"]
+        best = max(each["rates"].values())
+        rows = [[*shape.split(), speed, speed / best] for shape, speed in each["rates"].items()]
+        yield (
+            f"Plans on {cores} of the cores; the rule's share of the best (bar 0.9): {cell(each['share'])}",
+            header,
+            rows,
+        )
+
+
 def overload(found: dict[str, Any]) -> Iterator[Table]:
     floods = {key: each for key, each in found.items() if key.endswith("x")}
     title = (
@@ -134,6 +146,7 @@ TABLES = {
     "limit": limit,
     "engine": engine,
     "decode_ms": decode_ms,
+    "plans": plans,
     "overload": overload,
     "soak": soak,
     "start": start,

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.bundle import read_bundle
 from app.classifier import load_classifier
-from bench import plots, soak
+from app.cpu import Plan
+from bench import plans, plots, soak
 from bench.bundles import INT8, f32_bundle
 from bench.client import FAILED, NOT_SENT, Answer, Client
 from bench.limit import beside_refusals, limit
@@ -399,6 +401,18 @@ def test_one_round_measures_everything_of_a_service() -> None:
     assert found["first_answer_s"] > found["ready_s"] > 0
     assert found["idle_mb"] > 50
     assert all(bout["failed"] == 0 and bout["health_p99_ms"] > 0 for bout in found["closed"].values())
+
+
+def test_the_plans_that_are_compared_hold_the_rules_own() -> None:
+    for cores, shapes in plans.TRIED.items():
+        assert (cores, 1, Plan(cores).workers) in shapes
+
+
+def test_an_engine_of_another_shape_gives_the_same_answers() -> None:
+    bundle = read_bundle(INT8)
+    pixels = np.zeros((1, 224, 224, 3), np.uint8)
+    found = [plans.engine(bundle.graph, streams, threads).infer(pixels).logits for streams, threads in ((1, 1), (1, 2))]
+    np.testing.assert_array_equal(*found)
 
 
 # --- the report ---
