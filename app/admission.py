@@ -81,10 +81,10 @@ class Admission:
         """
         now = time.monotonic()
         served_s = self._mean_run_s / self.threads
-        self._booked = max(self._booked, now + self.waiting * served_s) + max(
-            served_s, 1 / (self.threads + self.max_waiting)
-        )
-        return min(max(1, math.ceil(self._booked - now)), MAX_RETRY_AFTER_S)
+        apart_s = max(served_s, 1 / (self.threads + self.max_waiting))
+        behind = max(self._booked, now + self.waiting * served_s) + apart_s
+        self._booked = min(behind, now + MAX_RETRY_AFTER_S)
+        return max(1, math.ceil(self._booked - now))
 
     def _done(self, future: asyncio.Future[Any], started: float) -> None:
         future.exception()  # seen, or asyncio logs it where the caller has left
