@@ -84,7 +84,7 @@ class Admission:
         apart_s = max(served_s, 1 / (self.threads + self.max_waiting))
         behind = max(self._booked, now + self.waiting * served_s) + apart_s
         self._booked = min(behind, now + MAX_RETRY_AFTER_S)
-        return max(1, math.ceil(self._booked - now))
+        return max(1, math.ceil(round(self._booked - now, 3)))
 
     def _done(self, future: asyncio.Future[Any], started: float) -> None:
         future.exception()  # seen, or asyncio logs it where the caller has left
