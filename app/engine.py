@@ -49,16 +49,15 @@ class OpenVinoEngine:
         core = ov.Core()
         core.set_property({"ENABLE_MMAP": False})  # a bundle changed on disk must not change the answers
         try:
-            self._model = core.compile_model(core.read_model(graph), "CPU", self._plan(streams))
+            self._model = core.compile_model(core.read_model(graph), "CPU", self._plan())
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot read {graph}: {str(error).strip().splitlines()[-1]}") from error
         self._requests = threading.local()
 
-    @classmethod
-    def _plan(cls, streams: int) -> dict[str, Any]:
+    def _plan(self) -> dict[str, Any]:
         return {
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": streams,
+            "NUM_STREAMS": self.streams,
+            "INFERENCE_NUM_THREADS": self.streams,
             # OpenVINO silently computes in bf16 where the CPU has it, about 4 % off; int8 comes from the graph itself
             "INFERENCE_PRECISION_HINT": "f32",
             "ENABLE_CPU_PINNING": False,  # a neighbour on a pinned core would stall its stream

@@ -53,8 +53,8 @@ def engine(graph: Path, inputs: Sequence[Pixels], threads: int, seconds: float) 
 
     all_at_work(0.3)  # warm-up
     wall, used = all_at_work(seconds)
-    photos = sum(counts)
-    return {"wall_ms": 1000 * wall * threads / photos, "cpu_ms": 1000 * used / photos, "rate": photos / wall}
+    done = sum(counts)
+    return {"wall_ms": 1000 * wall * threads / done, "cpu_ms": 1000 * used / done, "rate": done / wall}
 
 
 def decode(data: bytes, preprocess: Preprocess) -> Pixels:

@@ -1,4 +1,4 @@
-"""The service as it is when its room is full: it refuses every upload. What does one refusal take?
+"""The service as it is when its room is full: it refuses every upload, so that what one refusal takes can be measured.
 
 Run: `python -m bench.full serve …`, as `python -m app`.
 """

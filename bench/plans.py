@@ -32,26 +32,21 @@ BOUT_S = 2.0
 
 
 class Shaped(OpenVinoEngine):
-    """An engine whose streams have several threads."""
+    """An engine of `streams` streams with `threads` threads each."""
 
-    threads = 1
+    def __init__(self, graph: Path, streams: int, threads: int) -> None:
+        self.threads = threads
+        super().__init__(graph, streams)
 
-    @classmethod
-    def _plan(cls, streams: int) -> dict[str, Any]:
-        return {**super()._plan(streams), "INFERENCE_NUM_THREADS": streams * cls.threads}
-
-
-def engine(graph: Path, streams: int, threads: int) -> OpenVinoEngine:
-    """`streams` streams of so many threads each."""
-    shaped: type[Shaped] = type("Engine", (Shaped,), {"threads": threads})
-    return shaped(graph, streams)
+    def _plan(self) -> dict[str, Any]:
+        return {**super()._plan(), "INFERENCE_NUM_THREADS": self.streams * self.threads}
 
 
 def measure(cores: int, rounds: int) -> dict[str, float]:
     """Photos per second of each plan on so many cores, bound to them; medians of interleaved rounds."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     bundle = read_bundle(INT8)
-    classifiers = {shape: Classifier(bundle, engine(bundle.graph, *shape[:2])) for shape in TRIED[cores]}
+    classifiers = {shape: Classifier(bundle, Shaped(bundle.graph, *shape[:2])) for shape in TRIED[cores]}
     found: dict[tuple[int, int, int], list[float]] = {shape: [] for shape in classifiers}
     for number in range(rounds + 1):
         for shape, classifier in classifiers.items():

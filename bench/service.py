@@ -33,7 +33,7 @@ class Contender:
 
 @contextmanager
 def service(contender: Contender) -> Iterator[tuple[int, float]]:
-    """A service's process id, and the seconds it took to be ready. Its log, a line for each request, goes to a file.
+    """A service's process id, and the seconds it took to be ready. What it logs goes to a file.
 
     At the end its whole process group goes, and whatever descends from it.
     """

@@ -411,7 +411,7 @@ def test_the_plans_that_are_compared_hold_the_rules_own() -> None:
 def test_an_engine_of_another_shape_gives_the_same_answers() -> None:
     bundle = read_bundle(INT8)
     pixels = np.zeros((1, 224, 224, 3), np.uint8)
-    found = [plans.engine(bundle.graph, streams, threads).infer(pixels).logits for streams, threads in ((1, 1), (1, 2))]
+    found = [plans.Shaped(bundle.graph, streams, threads).infer(pixels).logits for streams, threads in ((1, 1), (1, 2))]
     np.testing.assert_array_equal(*found)
 
 

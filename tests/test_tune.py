@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,19 @@ def test_a_missing_bundle_is_exit_code_3(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_ctrl_c_is_exit_code_130() -> None:
+def test_on_a_terminal_rounds_are_counted_and_ctrl_c_is_exit_code_130() -> None:
     command = [sys.executable, "-m", "app", "tune"]
-    with subprocess.Popen(command, cwd=ROOT, env=clean_env(), stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(2)  # it measures for twenty
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "Stopped.\n")
+    terminal, stderr = os.openpty()
+    with subprocess.Popen(command, cwd=ROOT, env=clean_env(), stdout=subprocess.DEVNULL, stderr=stderr) as process:
+        os.close(stderr)
+        shown = b""
+        with suppress(OSError):  # how a terminal ends when nobody writes to it any more
+            while data := os.read(terminal, 1000):
+                if b"round 1 of" in shown + data and b"round 1 of" not in shown:
+                    process.send_signal(signal.SIGINT)
+                shown += data
+        os.close(terminal)
+    assert process.returncode == 130
+    assert shown.endswith(b"Stopped.\r\n")
+    assert b"Traceback" not in shown
+    assert b"round 5 of" not in shown
