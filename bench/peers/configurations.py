@@ -19,6 +19,7 @@ COMMON = {
     "BENTOML_DO_NOT_TRACK": "True",
     "BENTOML_HOME": str(VENVS / "bentoml-home"),
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # so that Ray listens on loopback only, as it does by default there
 }
 # https://docs.ray.io/en/master/kuberay/user-guides/serve-high-throughput.html; HAProxy comes with ray[serve].
 RAY_FAST = {
@@ -76,41 +77,45 @@ def rays(engine: str, settings: str, *flags: str, fast: bool = False, chosen: bo
     return Configuration("Ray Serve", engine, settings, command, chosen, "/-/healthz", RAY_FAST if fast else {})
 
 
+ONE_SERVER = ("--workers", "2", "--api-servers", "1")
+BATCHES = ("--batch", "4", "--wait-s", "0.005")
+TWO_REPLICAS = ("--replicas", "2", "--ongoing", "100")
 TWO_THREADS = ("--handler", "threaded", "--threads", "2", "--ongoing", "100")
 TRIED = (
     sketch("2 threads", 2),
     sketch("3 threads", 3),
     sketch("4 threads", 4),
     sketch("2 threads, httptools and uvloop", 2, str(VENVS / "litserve/bin/python")),
-    sketch("3 threads, httptools and uvloop", 3, str(VENVS / "litserve/bin/python")),
+    sketch("3 threads, httptools and uvloop", 3, str(VENVS / "litserve/bin/python"), chosen=True),
     lit("torch", "1 worker × 2 threads", "--threads", "2"),
     lit("torch", "2 workers × 1 thread", "--workers", "2"),
     lit("torch", "2 workers, batches of 8 in 10 ms", "--workers", "2", "--batch", "8", "--wait-s", "0.01"),
     lit("onnx", "1 worker × 2 threads", "--threads", "2"),
-    lit("onnx", "2 workers × 1 thread", "--workers", "2"),
+    lit("onnx", "2 workers × 1 thread", "--workers", "2", chosen=True),
     lit("int8", "2 workers × 1 thread", "--workers", "2"),
-    lit("int8", "2 workers, 1 API server", "--workers", "2", "--api-servers", "1"),
-    lit("int8", "2 workers, 1 API server, fast_queue", "--workers", "2", "--api-servers", "1", "--fast-queue"),
+    lit("int8", "2 workers, 1 API server", *ONE_SERVER),
+    lit("int8", "2 workers, 1 API server, fast_queue", *ONE_SERVER, "--fast-queue"),
     lit("int8", "2 workers, fast_queue", "--workers", "2", "--fast-queue"),
-    lit("int8", "2 workers, batches of 4 in 5 ms", "--workers", "2", "--batch", "4", "--wait-s", "0.005"),
+    lit("int8", "2 workers, 1 API server, batches of 4 in 5 ms", *ONE_SERVER, *BATCHES, chosen=True),
+    lit("int8", "2 workers, batches of 4 in 5 ms", "--workers", "2", *BATCHES),
     lit("int8", "1 asynchronous worker × 2 threads", "--asynchronous", "--threads", "2"),
     bento("torch", "1 worker × 2 threads", "inference_threads=2"),
     bento("torch", "2 workers × 1 thread", "workers=2"),
-    bento("onnx", "2 workers × 1 thread", "workers=2"),
-    bento("int8", "2 workers × 1 thread", "workers=2"),
+    bento("onnx", "2 workers × 1 thread", "workers=2", chosen=True),
+    bento("int8", "2 workers × 1 thread", "workers=2", chosen=True),
     bento("int8", "2 workers × 1 thread, access log and metrics on", "workers=2", "quiet=false"),
     bento("int8", "1 worker × 2 threads", "threads=2", "inference_threads=2"),
     bento("int8", "1 worker × 3 threads", "threads=3", "inference_threads=2"),
     bento("int8", "adaptive batching in 2 workers behind 1", "workers=2", service="Batching"),
     rays("torch", "2 replicas", "--replicas", "2"),
     rays("onnx", "2 replicas", "--replicas", "2"),
-    rays("onnx", "2 replicas", "--replicas", "2", "--ongoing", "100", fast=True),
+    rays("onnx", "2 replicas", *TWO_REPLICAS, fast=True, chosen=True),
     rays("int8", "2 replicas", "--replicas", "2"),
-    rays("int8", "2 replicas, max_ongoing_requests 100", "--replicas", "2", "--ongoing", "100"),
+    rays("int8", "2 replicas, max_ongoing_requests 100", *TWO_REPLICAS),
     rays("int8", "1 replica × 2 threads, max_ongoing_requests 100", *TWO_THREADS),
     rays("int8", "1 replica × 2 threads, max_ongoing_requests 100", *TWO_THREADS, fast=True),
-    rays("int8", "2 replicas, max_ongoing_requests 100", "--replicas", "2", "--ongoing", "100", fast=True),
-    rays("int8", "2 replicas, batches of 4", "--handler", "batching", "--replicas", "2", "--ongoing", "100", fast=True),
+    rays("int8", "2 replicas, max_ongoing_requests 100", *TWO_REPLICAS, fast=True),
+    rays("int8", "2 replicas, batches of 4", "--handler", "batching", *TWO_REPLICAS, fast=True, chosen=True),
 )
 
 
