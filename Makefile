@@ -1,13 +1,14 @@
 # make serve: the service, with only what serving needs.   make test: everything, a real browser included.
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench lock image clean .venv .venv-test
+.PHONY: help serve test check bench bench-peers lock image clean .venv .venv-test
 
 help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
 	@echo "make test    lint, types and every test, a real browser included"
 	@echo "make check   lint and types only"
 	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 25 minutes"
+	@echo "make bench-peers   the same beside LitServe, BentoML, Ray Serve, which it installs in .venv-peers (6 GB each)"
 	@echo "make image   the container image tellapart, by docker (ENGINE=podman: by podman); see docs/deploy.md"
 	@echo "make lock    requirements.txt anew: the newest versions that pyproject.toml allows, with their hashes"
 
@@ -32,6 +33,10 @@ bench: .venv-test/.installed
 	.venv-test/bin/python -m bench.soak
 	.venv-test/bin/python -m bench.start
 	.venv-test/bin/python -m bench.report docs/bench.json
+
+PEERS = .venv-peers/litserve .venv-peers/bentoml .venv-peers/ray
+bench-peers: .venv-test/.installed $(PEERS:%=%/.installed)
+	.venv-test/bin/python -m bench --peers
 
 lock: .venv/.installed
 	.venv/bin/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --only-binary :all: \
@@ -63,5 +68,13 @@ endef
 	@.venv-test/bin/uv pip install --quiet --python .venv-test/bin/python -r pyproject.toml --extra train --group lint --group test
 	@touch $@
 
+# What the peers' own examples need, and what our decode and engine need; all as new as it goes.
+PEERS_NEED = torch torchvision onnxruntime openvino numpy pillow safetensors python-multipart httptools uvloop httpx2
+.venv-peers/ray/.installed: PACKAGE = ray[serve]
+$(PEERS:%=%/.installed): pyproject.toml
+	$(call venv,$(@D))
+	@$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python '$(or $(PACKAGE),$(notdir $(@D)))' $(PEERS_NEED)
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-test
+	rm -rf .venv .venv-test .venv-peers
