@@ -61,7 +61,7 @@ async def fetch_and_classify(request: Request, classifier: Classifier, url: str,
     with outcome_of(request.scope).timed("fetch"):
         photo = await service.fetcher.fetch(url)
     headers = {"ETag": etag(request, classifier.bundle, photo, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
-    known = request.headers.get("if-none-match", "")
+    known = ", ".join(request.headers.getlist("if-none-match"))  # a list may come in several lines
     if headers["ETag"] in known or known == "*":
         return Response(status_code=304, headers={**headers, "Vary": "Accept"})
     response = respond_with(request, await classify(request, classifier, photo, options))

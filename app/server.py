@@ -66,9 +66,17 @@ class HeadClock(H11Protocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP never gets to the app; it is recorded like any other refusal."""
-        super().send_400_response(msg)
-        self.app_state["service"].record(Outcome(status=400, refusals=["bad_request"], detail="no HTTP"))
+        """What is no HTTP never gets to the app; it is recorded like any other refusal.
+
+        Where it is the body of a request that is being answered, there is no second answer.
+        """
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+            self.app_state["service"].record(Outcome(status=400, refusals=["bad_request"], detail="no HTTP"))
+        else:
+            self.transport.close()
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # as connection_lost will say in a moment: the app may not answer any more
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing to warn of: the request is answered without the upgrade."""

@@ -117,6 +117,8 @@ def test_etags_tell_photo_options_and_representation_apart(client: TestClient) -
     again = ask(**{"If-None-Match": tag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     assert ask(**{"If-None-Match": f'"other", W/{tag}'}).status_code == 304
+    lines = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
+    assert client.get("/classify-url", params={"url": URL}, headers=lines).status_code == 304
     assert ask(**{"If-None-Match": "*"}).status_code == 304
     assert ask(**{"If-None-Match": '"other"'}).status_code == 200
     assert ask(**HTML).headers["etag"] != tag

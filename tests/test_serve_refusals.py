@@ -142,6 +142,22 @@ def test_a_malformed_request_is_400_and_the_connection_closed(service: Live, nam
         assert sock.recv(1) == b""
 
 
+def test_a_malformed_body_after_or_before_the_answer_is_no_fault(service: Live) -> None:
+    """At once with its head, no answer of the app's may follow the 400; later, no 400 may follow the app's answer."""
+    for line, early in (("POST /nothing HTTP/1.1", 404), ("GET /livez HTTP/1.1", 200)):
+        chunked, garbage = head("Transfer-Encoding: chunked", line=line), b"zz\r\n"
+        with connection(service.port) as sock:
+            sock.sendall(chunked + garbage)
+            assert read_response(sock)[0] == 400
+            assert closed(sock)
+        with connection(service.port) as sock:
+            sock.sendall(chunked)
+            assert read_response(sock)[0] == early
+            sock.sendall(garbage)
+            assert closed(sock)
+    assert "Traceback" not in service.log.read_text()
+
+
 # ── those who are slow or leave ───────────────────────────────────────────────────────────────────────────────────────
 
 
