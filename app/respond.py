@@ -36,6 +36,7 @@ _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": 
 def wants_page(headers: Headers) -> bool:
     """Whether `Accept` prefers text/html to application/json; no preference means JSON."""
     accept = headers.get("accept", "*/*")
+    # what most programs send; telling for each what the two lines below say takes 20 µs
     return accept != "*/*" and _quality(accept, "text/html") > _quality(accept, "application/json")
 
 

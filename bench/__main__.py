@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from app.cpu import usable_cores
 from bench import alone, served
 from bench.bundles import INT8, f32_bundle
 from bench.limit import limit
-from bench.load import upload
+from bench.load import SEED, upload
+from bench.peers import contenders
 from bench.photos import photos
 from bench.results import RESULTS, medians, store
 from bench.service import Contender
@@ -20,8 +21,8 @@ from bench.service import Contender
 AT = "8"  # clients: that many keep every core at work, and hardly anybody waits
 
 
-def measure(f32: Path, others: list[Contender], rounds: int, seconds: float) -> dict[str, Any]:
-    """Everything in turn, `rounds` times; medians over the rounds."""
+def measure(f32: Path, others: list[Contender], rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Everything in turn, `rounds` times; after each round the medians over those that there were."""
     bundles = {"int8": INT8, "f32": f32}
     ours = [served.tellapart(f"tellapart, {name}", bundle, *served.ROOM) for name, bundle in bundles.items()]
     instant = served.tellapart("HTTP alone", INT8, *served.ROOM, module="bench.instant")
@@ -33,14 +34,15 @@ def measure(f32: Path, others: list[Contender], rounds: int, seconds: float) -> 
         found.setdefault("http", []).append(served.closed_loops(instant, requests, seconds, [int(AT)])[AT])
         for contender in [*ours, served.plain(), *others]:
             print(f"  {contender.name}", flush=True)
-            found.setdefault(contender.name, []).append(served.one_round(contender, requests, seconds))
-    middle = {name: medians(each) for name, each in found.items()}
-    return {
-        **middle["alone"],
-        "http": middle["http"],
-        "served": {each.name: middle[each.name] for each in [*ours, served.plain(), *others]},
-        "limit": {name: limits(middle, name) for name in bundles},
-    }
+            found.setdefault(contender.name, []).append(served.one_round(contender, requests, seconds, SEED + number))
+        middle = {name: medians(each) for name, each in found.items()}
+        yield {
+            "how": {"rounds": number + 1, "seconds": seconds},
+            **middle["alone"],
+            "http": middle["http"],
+            "served": {each.name: middle[each.name] for each in [*ours, served.plain(), *others]},
+            "limit": {name: limits(middle, name) for name in bundles},
+        }
 
 
 def limits(middle: dict[str, Any], name: str) -> dict[str, float]:
@@ -64,12 +66,10 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="the services of bench/peers too")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the results as JSON")
     args = parser.parse_args()
-    others: list[Contender] = []
-    if args.peers:
-        others = import_module("bench.peers").contenders()
+    others = contenders() if args.peers else []
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(f32_bundle(Path(folder)), others, args.rounds, args.seconds)
-    store(args.out, how={"rounds": args.rounds, "seconds": args.seconds}, **found)
+        for found in measure(f32_bundle(Path(folder)), others, args.rounds, args.seconds):
+            store(args.out, **found)
 
 
 if __name__ == "__main__":

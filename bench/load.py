@@ -21,8 +21,8 @@ RAMP_S = 0.5  # over which the clients of a closed loop begin, before anything i
 PATIENCE_S = 60.0  # for the answers to what was sent last
 SEED = 42
 
-# Photos per second, seconds → moments of arrival from 0 on.
-Schedule = Callable[[float, float], Iterator[float]]
+# Photos per second, seconds, seed → moments of arrival from 0 on.
+Schedule = Callable[[float, float, int], Iterator[float]]
 
 
 @dataclass
@@ -70,7 +70,7 @@ def arrivals(rate: float, seconds: float, seed: int = SEED) -> Iterator[float]:
         moment += chance.expovariate(rate)
 
 
-def evenly(rate: float, seconds: float) -> Iterator[float]:
+def evenly(rate: float, seconds: float, _: int = SEED) -> Iterator[float]:
     """Moments from 0 to `seconds`, `rate` of them a second, each as far from the next, as wrk2 and vegeta offer."""
     return (number / rate for number in range(int(rate * seconds)))
 
@@ -123,7 +123,13 @@ def closed(port: int, requests: Sequence[bytes], clients: int, seconds: float, h
 
 
 def offered(
-    port: int, requests: Sequence[bytes], rate: float, seconds: float, health: str, schedule: Schedule = arrivals
+    port: int,
+    requests: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    health: str,
+    schedule: Schedule = arrivals,
+    seed: int = SEED,
 ) -> Load:
     """An open loop: photos arrive as the schedule has it, however the service fares.
 
@@ -132,7 +138,7 @@ def offered(
     turn = itertools.cycle(requests)
     with Client(port) as client:
         load = Load(seconds)
-        for moment in schedule(rate, seconds):
+        for moment in schedule(rate, seconds, seed):
             client.at(load.started + moment, lambda due: client.ask(next(turn), due, load.answers.append))
         _run(client, load, health)
     return load

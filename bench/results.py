@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import ROOT
+from bench.load import percentile
 from bench.machine import machine
 
 RESULTS = ROOT / "docs" / "bench.json"
@@ -23,8 +24,12 @@ def store(path: Path, **found: Any) -> None:
 
 
 def medians(rounds: Sequence[Any]) -> Any:
-    """Rounds of the same shape → that shape with the median in place of each number; what failed is added up."""
+    """Rounds of the same shape → that shape with the median in place of each number; what failed is added up, and of
+    lists the percentiles are those of all rounds together."""
     first = rounds[0]
+    if isinstance(first, list):
+        values = [value for each in rounds for value in each]
+        return {"p50": percentile(values, 50), "p99": percentile(values, 99), "max": percentile(values, 100)}
     if isinstance(first, dict):
         return {key: medians([each[key] for each in rounds]) if key != "failed" else _sum(rounds) for key in first}
     known = [value for value in rounds if not math.isnan(value)]

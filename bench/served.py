@@ -36,22 +36,21 @@ def plain() -> Contender:
     return Contender("plain", (sys.executable, "-m", "bench.plain", str(PORT)), PORT)
 
 
-def summary(load: Load, cpu_ms: float) -> dict[str, float]:
-    """A bout in figures. CPU times in milliseconds per request: `cpu_ms` the service's, `client_cpu_ms` the load's."""
+def summary(load: Load, cpu_ms: float) -> dict[str, Any]:
+    """A bout in figures, and how long each health check took. CPU times in milliseconds per request: `cpu_ms` is the
+    service's, `client_cpu_ms` the load generator's."""
     return {
         "rate": load.rate,
         "p50_ms": load.ms(50),
         "p99_ms": load.ms(99),
         "failed": len(load.answers) - load.statuses[200],
-        "health_p50_ms": load.health_ms(50),
-        "health_p99_ms": load.health_ms(99),
-        "health_max_ms": load.health_ms(100),
+        "health_ms": [1000 * answer.seconds for answer in load.health],
         "cpu_ms": cpu_ms,
         "client_cpu_ms": 1000 * load.cpu_s / len(load.answers),
     }
 
 
-def bout(pid: int, offer: Callable[[], Load]) -> dict[str, float]:
+def bout(pid: int, offer: Callable[[], Load]) -> dict[str, Any]:
     """Offer load and sum it up."""
     before = cpu_s(pid)
     load = offer()
@@ -66,18 +65,16 @@ def closed_loops(
         return _closed_loops(contender, pid, requests, seconds, clients)
 
 
-def one_round(contender: Contender, requests: Sequence[bytes], seconds: float) -> dict[str, Any]:
+def one_round(contender: Contender, requests: Sequence[bytes], seconds: float, seed: int) -> dict[str, Any]:
     """All that is measured of a service, from its start to its end. Its peak is the best rate of the closed loops."""
     with service(contender) as (pid, ready_s):
         idle_mb = memory_mb(pid)
         first_answer_s = ready_s + one(contender.port, requests[0]).seconds
         closed_found = _closed_loops(contender, pid, requests, seconds, CLIENTS)
         peak = max(found["rate"] for found in closed_found.values())
+        offer = partial(offered, contender.port, requests, seconds=seconds, health=contender.health, seed=seed)
         open_found = {
-            key: bout(
-                pid, partial(offered, contender.port, requests, peak * share, seconds, contender.health, schedule)
-            )
-            for key, (share, schedule) in OPEN.items()
+            key: bout(pid, partial(offer, peak * share, schedule=schedule)) for key, (share, schedule) in OPEN.items()
         }
         return {
             "ready_s": ready_s,

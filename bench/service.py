@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def service(contender: Contender) -> Iterator[tuple[int, float]]:
 
     At the end its whole process group goes, and whatever descends from it.
     """
+    wait_for(contender.port)
     environment = {**os.environ, **contender.environment}
     started = time.perf_counter()
     with tempfile.TemporaryFile() as log:
@@ -52,6 +54,17 @@ def service(contender: Contender) -> Iterator[tuple[int, float]]:
             yield process.pid, time.perf_counter() - started
         finally:
             end(process)
+
+
+def wait_for(port: int) -> None:
+    """Return once nobody listens on a port of 127.0.0.1: another service would be measured instead."""
+    until = time.perf_counter() + END_S
+    while time.perf_counter() < until:
+        with socket.socket() as asking:
+            if asking.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.1)
+    sys.exit(f"Something else listens on port {port}: stop it first.")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

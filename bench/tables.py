@@ -66,12 +66,12 @@ def ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one and other else None
 
 
-def both(bout: dict[str, float]) -> str:
+def both(bout: dict[str, Any]) -> str:
     return f"{cell(bout['p50_ms'])} / {cell(bout['p99_ms'])}"
 
 
-def health(bout: dict[str, float]) -> str:
-    return f"{cell(bout['health_p99_ms'])} / {cell(bout['health_max_ms'])}"
+def health(bout: dict[str, Any]) -> str:
+    return f"{cell(bout['health_ms']['p99'])} / {cell(bout['health_ms']['max'])}"
 
 
 def failed(each: dict[str, Any]) -> int:

@@ -43,8 +43,8 @@ def sample(live: Live, name: str) -> float:
 
 @contextmanager
 def full(live: Live) -> Iterator[None]:
-    """Nobody else gets in: each of ROOM connections has sent a photo that takes long. They leave at the end."""
-    body = form(SLOW)
+    """Nobody else gets in: each of ROOM connections has sent photos that take long. They leave at the end."""
+    body = form(*[SLOW] * 8)
     with ExitStack() as stack:
         for _ in range(ROOM):
             stack.enter_context(connection(live.port)).sendall(upload_head(body) + body)

@@ -22,10 +22,10 @@ HANG_S = 25  # five times the clocks on heads and idle bodies
 TEDDY = jpeg(bear("teddys", 0))
 
 
-def form(photo: bytes) -> bytes:
-    """A multipart body with one file."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
-    return head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
+def form(*photos: bytes) -> bytes:
+    """A multipart body with these files."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'.encode()
+    return b"".join(head + photo + b"\r\n" for photo in photos) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def head(*headers: str, line: str = "POST /upload HTTP/1.1") -> bytes:
