@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from app.cpu import step_back
 from app.errors import Refusal
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Admission:
         self._mean_run_s = 0.02
         self._booked = 0.0  # the moment by which all who were told to come back will have been served
         self._free = asyncio.Semaphore(threads)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="classify", initializer=step_back)
 
     def check(self) -> None:
         """Raise Refusal("busy") if a call made now would be refused: before reading a body, say."""

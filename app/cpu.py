@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,17 @@ class Plan:
     def workers(self) -> int:
         """Threads that decode, wait for the engine and write the answer."""
         return self.streams + 1
+
+
+# Less urgent than the event loop, which has little to do but for all; on Linux a thread has a niceness of its own.
+NICER = 5
+
+
+def step_back() -> None:
+    """Let the event loop's thread go before the calling one, and before all that this one starts from now on."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICER)
 
 
 def usable_cores(root: Path = Path("/")) -> int:

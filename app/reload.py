@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from app.bundle import Bundle
 from app.classifier import Classifier
+from app.cpu import step_back
 from app.errors import BundleError
 from app.logs import log
 
@@ -36,7 +37,8 @@ class Reloader:
         self._tried = (model, False)
         self._asked = asyncio.Event()
         # One thread for all loads: malloc keeps an arena per thread, and 25 loads in 25 threads cost 100 MB more.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        # It steps back, and so do the engine's threads, which come of it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=step_back)
 
     def ask(self) -> None:
         """Ask for a reload. While one is under way this makes it two, however often it is asked."""

@@ -117,7 +117,9 @@ class Settings:
         10.0, "from the body's last byte to the answer, in seconds", number(float, 0.05, 300)
     )
     max_waiting: int | None = option(
-        None, "requests that may wait for a thread; auto: 32 per thread; more get 503", auto_or(number(int, 0, 100_000))
+        None,
+        "requests that may wait for a thread; auto: 24 for each of --threads; more get 503",
+        auto_or(number(int, 0, 100_000)),
     )
     cors_origins: tuple[str, ...] = option(
         (), "other web origins whose pages may call the API, comma-separated", origins

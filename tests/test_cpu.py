@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.cpu import usable_cores
+from app.cpu import NICER, step_back, usable_cores
 
 V1 = "sys/fs/cgroup/cpu"
 V1_GROUPS = "12:memory:/app\n3:cpu,cpuacct:/app\n1:name=systemd:/app\n"
@@ -110,3 +112,13 @@ def test_where_there_is_no_affinity_mask(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_on_this_machine() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_a_thread_that_steps_back_takes_along_those_it_starts_and_no_other() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    with ThreadPoolExecutor(1, initializer=step_back) as pool:
+        assert pool.submit(niceness).result() == niceness() + NICER
+        started = pool.submit(lambda: ThreadPoolExecutor(1).submit(niceness).result())
+        assert started.result() == niceness() + NICER
