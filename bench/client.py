@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
+import math
 import select
 import socket
 import time
@@ -20,6 +21,7 @@ FAILED = 0  # the connection was lost, or no whole answer came
 NOT_SENT = -1  # the most connections were open already
 MOST_CONNECTIONS = 2000
 READ_BYTES = 65536
+LONG_IDLE_S = 1.0
 
 
 class Answer(NamedTuple):
@@ -39,10 +41,12 @@ class Connection:
     """A connection, and the one request that is under way on it."""
 
     socket: socket.socket
+    request: bytes = b""
     unsent: memoryview = field(default_factory=lambda: memoryview(b""))
     received: bytes = b""
     began: float = 0.0
     done: Done | None = None  # None: answered, or idle
+    freed: float = math.inf  # when the answer before this request had come
     last: bool = False  # the other side has said that it closes after this answer
 
 
@@ -50,7 +54,8 @@ class Client:
     """Asks 127.0.0.1:`port`, each request on a free connection, or a new one where none is free.
 
     An answer that comes while the body is still being sent counts when it has come; the rest of the body is then sent,
-    as most clients do, before the connection is used again.
+    as most clients do, before the connection is used again. One that had been idle for long, and is closed before a
+    word of an answer, was closed for that: the request is sent again on another (RFC 9112 §9.3.1).
     """
 
     def __init__(self, port: int, most: int = MOST_CONNECTIONS) -> None:
@@ -62,6 +67,7 @@ class Client:
         self._free: list[Connection] = []
         self._due: list[tuple[float, int, Callable[[float], None]]] = []
         self._number = itertools.count()
+        self._until = math.inf
 
     def __enter__(self) -> Client:
         return self
@@ -82,13 +88,15 @@ class Client:
             return
         self.pending += 1
         connection = self._free.pop() if self._free else self._connect()
-        connection.unsent, connection.began, connection.done = memoryview(request), began, done
+        connection.request, connection.unsent = request, memoryview(request)
+        connection.began, connection.done = began, done
         self._write(connection)
         if connection.unsent:
             self._epoll.modify(connection.socket, select.EPOLLIN | select.EPOLLOUT)
 
     def run(self, until: float) -> None:
         """Return when nothing is due and all is answered, or at `until`: what is unanswered then has failed."""
+        self._until = until
         while (self._due or self.pending) and (now := time.perf_counter()) < until:
             while self._due and self._due[0][0] <= now:
                 moment, _, act = heapq.heappop(self._due)
@@ -147,7 +155,7 @@ class Client:
         done, came = connection.done, time.perf_counter()
         assert done is not None
         answer = Answer(int(head[9:12]), came - connection.began, came, header(head, b"retry-after"))
-        connection.done, connection.received = None, b""
+        connection.done, connection.received, connection.freed = None, b"", came
         connection.last = header(head, b"connection") == "close"
         self.pending -= 1
         self._rest(connection)
@@ -162,11 +170,14 @@ class Client:
                 self._free.append(connection)
 
     def _lose(self, connection: Connection) -> None:
-        done = connection.done
+        done, now = connection.done, time.perf_counter()
         self._close(connection)
-        if done is not None:
-            now = time.perf_counter()
-            self.pending -= 1
+        if done is None:
+            return
+        self.pending -= 1
+        if connection.began - connection.freed > LONG_IDLE_S and not connection.received and now < self._until:
+            self.ask(connection.request, connection.began, done)
+        else:
             done(Answer(FAILED, now - connection.began, now, ""))
 
     def _close(self, connection: Connection) -> None:

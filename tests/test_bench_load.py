@@ -143,6 +143,17 @@ def test_an_early_refusal_counts_when_it_comes_and_the_connection_is_used_again(
     assert list(small.peers.values()) == [2]
 
 
+def test_a_request_on_a_connection_closed_for_being_idle_is_sent_again(small: Small) -> None:
+    with asking(small.port) as (client, answers):
+        for body, idle_s in ((b"", 0.0), (b"hang up", 2.0), (b"", 0.0), (b"hang up", 0.0)):
+            for connection in client._free:
+                connection.freed -= idle_s  # as if it had waited so long
+            client.ask(upload(body), time.perf_counter(), answers.append)
+            run(client)
+    assert statuses(answers) == [200, FAILED, 200, FAILED]
+    assert sorted(small.peers.values()) == [1, 2, 2]  # the second upload came twice, the fourth once
+
+
 def test_latency_counts_from_when_a_request_was_due(small: Small) -> None:
     with asking(small.port) as (client, answers):
         client.at(time.perf_counter() - 100, lambda due: client.ask(upload(b""), due, answers.append))
