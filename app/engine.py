@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -39,6 +41,18 @@ class Engine(Protocol):
         """uint8 [N, size, size, 3] RGB → Outputs."""
 
 
+def off_main_thread(call: Callable[..., Any], *arguments: Any) -> Any:
+    """The call's result, from another thread if this is the main one.
+
+    Compiling gives its thread another stack for signals, and frees it at some time; Python takes signals in the main
+    thread, where the next Ctrl-C would then be a segmentation fault.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call(*arguments)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call, *arguments).result()
+
+
 class OpenVinoEngine:
     """Runs a bundle's model.onnx with OpenVINO on the CPU: `streams` streams of one thread each."""
 
@@ -49,7 +63,7 @@ class OpenVinoEngine:
         core = ov.Core()
         core.set_property({"ENABLE_MMAP": False})  # a bundle changed on disk must not change the answers
         try:
-            self._model = core.compile_model(core.read_model(graph), "CPU", self._plan())
+            self._model = off_main_thread(core.compile_model, core.read_model(graph), "CPU", self._plan())
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot read {graph}: {str(error).strip().splitlines()[-1]}") from error
         self._requests = threading.local()

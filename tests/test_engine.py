@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -107,6 +108,20 @@ def test_a_photo_that_nobody_waits_for_is_dropped_before_inference(wanted: bool)
         with pytest.raises(Abandoned):
             classifier.classify(photo, lambda: False)
     assert counting.calls == wanted
+
+
+def signal_stack() -> tuple[int, int]:
+    """Address and size of the stack that this thread takes signals on, if it is not its own."""
+    found = (ctypes.c_size_t * 3)()  # stack_t: address, flags, size
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    return found[0], found[2]
+
+
+def test_loading_leaves_the_main_threads_stack_for_signals_alone() -> None:
+    assert threading.current_thread() is threading.main_thread()
+    before = signal_stack()
+    create_engine("openvino", BUNDLE, 1)
+    assert signal_stack() == before
 
 
 def test_golden_photos_agree_on_a_cpu_without_vnni() -> None:
