@@ -7,7 +7,7 @@ help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
 	@echo "make test    lint, types and every test, a real browser included"
 	@echo "make check   lint and types only"
-	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 25 minutes"
+	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 25 minutes (the rivals' rows go)"
 	@echo "make bench-peers   the same beside LitServe, BentoML, Ray Serve, which it installs in .venv-peers (6 GB each)"
 	@echo "make image   the container image tellapart, by docker (ENGINE=podman: by podman); see docs/deploy.md"
 	@echo "make lock    requirements.txt anew: the newest versions that pyproject.toml allows, with their hashes"
@@ -37,6 +37,7 @@ bench: .venv-test/.installed
 PEERS = .venv-peers/litserve .venv-peers/bentoml .venv-peers/ray
 bench-peers: .venv-test/.installed $(PEERS:%=%/.installed)
 	.venv-test/bin/python -m bench --peers
+	.venv-test/bin/python -m bench.report docs/bench.json
 
 lock: .venv/.installed
 	.venv/bin/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --only-binary :all: \

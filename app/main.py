@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from app import docs, respond
 from app.errors import Refusal
 from app.fetch import Fetcher, HostPolicy
+from app.logs import log
 from app.outcome import NOBODY_LISTENED
 from app.routes import ROUTES
 from app.service import Service
@@ -45,6 +46,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
         async with fetcher or create_fetcher(settings) as fetching:
             service = app.state.service = Service(settings, fetching)
             loading = asyncio.create_task(service.load(loaded))
+            loading.add_done_callback(tell_why)
             yield {"service": service}
             loading.cancel()
             service.close()
@@ -59,6 +61,12 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
         },
         lifespan=lifespan,
     )
+
+
+def tell_why(loading: asyncio.Task[None]) -> None:
+    """Say so if loading bundles has ended by a fault: no reload would be answered any more."""
+    if not loading.cancelled() and (error := loading.exception()):
+        log.error("Bundles can no longer be reloaded.", exc_info=error)
 
 
 def create_fetcher(settings: Settings) -> Fetcher:

@@ -17,7 +17,7 @@ from app.outcome import Outcome
 from app.reload import Reloader
 from app.settings import Settings
 
-WAITING_PER_STREAM = 24
+WAITING_PER_STREAM = 20
 
 
 class Service:

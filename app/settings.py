@@ -118,7 +118,7 @@ class Settings:
     )
     max_waiting: int | None = option(
         None,
-        "requests that may wait for a thread; auto: 24 for each of --threads; more get 503",
+        "requests that may wait for a thread; auto: 20 for each of --threads; more get 503",
         auto_or(number(int, 0, 100_000)),
     )
     cors_origins: tuple[str, ...] = option(

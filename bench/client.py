@@ -10,6 +10,7 @@ import errno
 import heapq
 import itertools
 import math
+import resource
 import select
 import socket
 import time
@@ -20,6 +21,7 @@ from typing import NamedTuple
 FAILED = 0  # the connection was lost, or no whole answer came
 NOT_SENT = -1  # the most connections were open already
 MOST_CONNECTIONS = 2000
+SPARE_DESCRIPTORS = 64  # what the process needs beside connections
 READ_BYTES = 65536
 LONG_IDLE_S = 1.0
 
@@ -60,7 +62,7 @@ class Client:
 
     def __init__(self, port: int, most: int = MOST_CONNECTIONS) -> None:
         self.address = ("127.0.0.1", port)
-        self.most = most
+        self.most = min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
         self.pending = 0
         self._epoll = select.epoll()
         self._open: dict[int, Connection] = {}

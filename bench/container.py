@@ -26,7 +26,7 @@ from bench.service import ready
 PORT = 8154
 LOCKED_DOWN = (
     *("--read-only", "--tmpfs", "/tmp:size=64m", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-    *("--cpus", "2", "--memory", "1536m", "--pids-limit", "100", "--publish", f"127.0.0.1:{PORT}:8000"),
+    *("--cpus", "2", "--memory", "2g", "--pids-limit", "100", "--publish", f"127.0.0.1:{PORT}:8000"),
 )
 UNWANTED = {"cc", "gcc", "g++", "ld", "make", "pip", "pip3", "curl", "wget"}
 

@@ -108,7 +108,7 @@ def burst(port: int, requests: Sequence[bytes], size: int, seed: int = SEED) -> 
             def done(answer: Answer) -> None:
                 first.append(answer)
                 if answer.status == 503:
-                    wait_s = int(answer.retry_after) * (1 + JITTER * chance.random())
+                    wait_s = int(answer.retry_after or 0) * (1 + JITTER * chance.random())
                     client.at(answer.came + wait_s, lambda due: client.ask(photo, due, second.append))
 
             client.at(started, lambda due: client.ask(photo, due, done))
@@ -124,7 +124,8 @@ def burst(port: int, requests: Sequence[bytes], size: int, seed: int = SEED) -> 
         "at_once": sum(answer.status == 200 for answer in first),
         "refused": len(refused),
         "in_at_first_retry": sum(answer.status == 200 for answer in second) / len(refused) if refused else None,
-        "longest_retry_after_s": max((int(answer.retry_after) for answer in refused), default=0),
+        "longest_retry_after_s": max((int(answer.retry_after or 0) for answer in refused), default=0),
+        "without_retry_after": sum(not answer.retry_after for answer in refused),
         "other_errors": sum(answer.status not in (200, 503) for answer in first + second),
         "health_max_ms": 1000 * percentile([probe.seconds for probe in probes], 100),
     }

@@ -74,7 +74,8 @@ def main() -> None:
     if args.cores:
         print(json.dumps(measure(args.cores, args.rounds)))
     else:
-        store(args.out, plans={str(cores): apart(cores, args.rounds) for cores in TRIED})
+        here = len(os.sched_getaffinity(0))
+        store(args.out, plans={str(cores): apart(cores, args.rounds) for cores in TRIED if cores <= here})
 
 
 if __name__ == "__main__":

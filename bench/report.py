@@ -29,9 +29,12 @@ def main() -> None:
 
 def markdown(found: dict[str, Any]) -> Iterator[str]:
     """The lines of all tables."""
-    yield machine(found["machine"])
+    before = ""
     for name, tables in TABLES.items():
         if name in found:
+            where = machine(found["measured"][name])
+            yield from [] if where == before else [f"\n{where}"]
+            before = where
             for title, header, rows in tables(found[name]):
                 yield f"\n### {title}\n"
                 yield from table(header, rows)

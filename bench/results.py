@@ -19,7 +19,8 @@ RESULTS = ROOT / "docs" / "bench.json"
 def store(path: Path, **found: Any) -> None:
     """Put these into the file, beside or instead of what it holds, with the machine they were measured on."""
     kept = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**kept, "machine": machine(), **rounded(found)}, indent=1) + "\n")
+    measured = {**kept.get("measured", {}), **dict.fromkeys(found, machine())}
+    path.write_text(json.dumps({**kept, **rounded(found), "measured": measured}, indent=1) + "\n")
     print(f"Written to {path}")
 
 
@@ -41,9 +42,11 @@ def _sum(rounds: Sequence[dict[str, float]]) -> float:
 
 
 def rounded(value: Any) -> Any:
-    """Numbers to four significant digits, whatever they are in."""
+    """Numbers to four significant digits, whatever they are in; None for what was not measured."""
     if isinstance(value, dict):
         return {key: rounded(each) for key, each in value.items()}
     if isinstance(value, list):
         return [rounded(each) for each in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.4g}")
+    return value

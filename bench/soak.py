@@ -96,7 +96,8 @@ def soak(legs: int, size: int) -> dict[str, Any]:
             held.append(look(pid))
             print(f"{(number + 1) * size} requests: {held[-1]}", flush=True)
     grown = {f"{key}_grown": held[-1][key] - held[0][key] for key in held[0]}
-    return {"requests": legs * size, "answers": dict(answers), **grown, "after_each": held}
+    memory_mb = held[-1]["memory_mb"]
+    return {"requests": legs * size, "answers": dict(answers), "memory_mb": memory_mb, **grown, "after_each": held}
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,17 +13,19 @@ from statistics import median
 
 from app.settings import ROOT
 from bench.results import RESULTS, store
-from bench.service import memory_mb, ready
+from bench.service import end, memory_mb, ready, wait_for
 
 PORT = 8153
 AGAIN = 5
 
 
 def serve(folder: Path) -> tuple[float, float]:
-    """Seconds from typing `make serve` to ready, and the service's resident memory in MB."""
+    """Seconds from typing `make serve` to ready, and the service's proportional memory in MB."""
+    wait_for(PORT)
     started = time.perf_counter()
     environment = {**os.environ, "TELLAPART_PORT": str(PORT)}
-    make = subprocess.Popen(["make", "--silent", "serve"], cwd=folder, env=environment, start_new_session=True)
+    command = ["make", "--silent", "serve"]
+    make = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
     try:
         while not ready(PORT):
             if make.poll() is not None or time.perf_counter() - started > 300:
@@ -33,8 +34,7 @@ def serve(folder: Path) -> tuple[float, float]:
         seconds = time.perf_counter() - started
         return seconds, memory_mb(make.pid)
     finally:
-        os.killpg(make.pid, signal.SIGINT)
-        make.wait(30)
+        end(make)
 
 
 def installed_mb(environment: Path) -> float:

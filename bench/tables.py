@@ -172,10 +172,12 @@ BURST = (
     ("refused", "refused at first", ""),
     ("longest_retry_after_s", "longest Retry-After, s", ""),
     ("in_at_first_retry", "of those, answered at the first retry", "≥ 0.9"),
+    ("without_retry_after", "refusals without Retry-After", "0"),
     ("other_errors", "other errors", "0"),
     ("health_max_ms", "health checks: longest, ms", ""),
 )
 SOAK = (
+    ("memory_mb", "memory after them, MB", "≤ 400"),
     ("memory_mb_grown", "memory grown by, MB", "≤ 10"),
     ("descriptors_grown", "descriptors grown by", "0"),
     ("threads_grown", "threads grown by", "0"),

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.settings import ROOT
 from bench import plots
 from bench.client import Answer
 from bench.limit import beside_refusals, limit
 from bench.load import Load, arrivals, evenly, percentile, upload
 from bench.report import markdown
-from bench.results import medians, rounded, store
+from bench.results import RESULTS, medians, rounded, store
 from bench.served import OPEN
 
 
@@ -70,13 +71,20 @@ def test_medians_keep_the_shape_add_up_failures_and_pass_over_what_was_not_measu
 
 def test_results_are_rounded_and_kept_side_by_side(tmp_path: Path) -> None:
     assert rounded({"a": [123456.0, 0.0123456], "b": 123456}) == {"a": [123500.0, 0.01235], "b": 123456}
+    assert rounded([math.nan]) == [None]
     path = tmp_path / "bench.json"
     store(path, soak={"requests": 1})
     store(path, start={"again_s": 1.23456})
-    found = path.read_text()
-    assert '"again_s": 1.235' in found
-    assert '"requests": 1' in found
-    assert '"openvino": ' in found
+    found = json.loads(path.read_text())
+    assert (found["start"], found["soak"]) == ({"again_s": 1.235}, {"requests": 1})
+    assert found["measured"].keys() == {"start", "soak"}
+    assert "openvino" in found["measured"]["soak"]["versions"]
+
+
+def test_the_tables_in_the_docs_are_those_of_the_results() -> None:
+    written = (ROOT / "docs" / "bench.md").read_text()
+    for line in markdown(json.loads(RESULTS.read_text())):
+        assert line in written, line
 
 
 def test_an_upload_is_a_form_with_the_photos_and_the_length_it_says() -> None:
@@ -101,7 +109,7 @@ def serving(bout: dict[str, Any]) -> dict[str, Any]:
     return {**start, "closed": dict.fromkeys(("1", "8", "32"), bout), "open": dict.fromkeys(OPEN, bout)}
 
 
-GROWN = {"memory_mb_grown": 2.5, "descriptors_grown": 0, "threads_grown": 0}
+GROWN = {"memory_mb": 196.0, "memory_mb_grown": 2.5, "descriptors_grown": 0, "threads_grown": 0}
 SERVED = {"tellapart, int8": serving(BOUT), "plain": serving(SLOW)}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.logs import MAX_WAITING_LINES, JsonFormatter, TextFormatter, Writer
+from app.log_writer import MAX_WAITING_LINES, Writer
+from app.logs import JsonFormatter, TextFormatter
 from tests.test_logs import TIME
 from tests.test_serve import until
 

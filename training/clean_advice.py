@@ -27,9 +27,13 @@ def advice(run: Run, work: Path) -> dict[str, Any]:
 
 
 def flags(summary: dict[str, Any]) -> list[str]:
-    """The flags of the run that decide most, where they are not train's defaults: its lane and what it started from."""
+    """The flags of the run that decide most, where they are not train's defaults: its lane and what it started from.
+
+    FOLDER is to be filled in."""
     found = ["--lane", "fast"] if summary["lane"] == "fast" else []
     weights = summary["weights"]
-    if weights["name"] == "none" or weights["source"].startswith("file "):
-        found += ["--weights", weights["name"]]
+    if weights["name"] == "none":
+        found += ["--weights", "none"]
+    elif weights["source"].startswith("file ") and summary["lane"] != "imported":
+        found += ["--weights", f"FOLDER/{weights['name']}"]  # where it lay is not kept
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.comparison import Comparison, Side, compare
 from training.metrics import error_rate
 from training.run_folder import read_run
-from training.words import several
+from training.words import several, shown
 
 SIGNIFICANT = 0.05
 NAMED = 5  # files of each kind that are told by name
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, and say what came of it."""
     for line in in_words(compare(read_run(args.first), read_run(args.second))):
-        print(line.encode(errors="backslashreplace").decode())  # noqa: T201 (a file name may be no UTF-8)
+        print(shown(line))  # noqa: T201
     return 0
 
 

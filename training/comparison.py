@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 import numpy as np
 
 from training.errors import TrainingError
 from training.history import Prediction, read_predictions
+from training.metrics import coin_tail
 from training.run_folder import Run
 
 
@@ -66,9 +66,7 @@ class Comparison:
         12 (1947); exact by the binomial distribution.
         """
         better, worse = len(self.better), len(self.worse)
-        changed = better + worse
-        tail = sum(comb(changed, fewer) for fewer in range(min(better, worse) + 1))
-        return min(1.0, 2 * tail / (1 << changed))
+        return min(1.0, 2 * coin_tail(min(better, worse), better + worse))
 
     def _where(self, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
         return [file for file, here in zip(self.files, chosen, strict=True) if here]

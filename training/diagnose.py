@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from training.history import HEAD, UNFROZEN, Epoch, Step
+from training.metrics import coin_tail
 from training.phases import Phase, gather
 from training.recipe import Recipe
 from training.words import command
@@ -123,11 +124,9 @@ def got_worse(job: Job, phase: Phase, wrong: Mapping[str, Sequence[Sequence[bool
     errors = [sum(photos) for photos in judged]
     if min(errors[-phase.last :]) <= errors[best]:
         return None
-    from scipy.stats import binomtest  # takes a second, which most runs need not wait for
-
     worse = sum(after and not before for before, after in zip(judged[best], judged[-1], strict=True))
     better = worse - (errors[-1] - errors[best])
-    chance = float(binomtest(worse, worse + better, alternative="greater").pvalue)
+    chance = coin_tail(better, worse + better)
     if chance >= CHANCE:
         return None
     likely = f"p = {chance:.1g}" if chance >= 0.001 else "p < 0.001"

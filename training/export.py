@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     rates = made["metrics"]["validation"]
     rate = rates.get(made["precision"], rates["f32"])
     print(f"{args.out}: version {made['version']}, {made['precision']}, {card.in_words(rate)}.")  # noqa: T201
-    print(f"Serve it: python -m app serve --model {args.out}")  # noqa: T201
+    print(f"Serve it: python -m app serve --model {shlex.quote(str(args.out))}")  # noqa: T201
     return 0
 
 

@@ -34,6 +34,7 @@ from training.model import Classifier, StartWeights
 from training.progress import advancer, bars
 from training.split import Split, prepare
 from training.state_dict import read_network
+from training.words import command
 
 LANE = "imported"
 SEED = 42  # of the split, where DATA has none yet: the split command's default
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         summary = take_over(job, progress)
     print(f"{args.out}: {in_words(summary['metrics']['validation'])}.")  # noqa: T201
     print(summary["measured"])  # noqa: T201
-    print(f"Next: python -m training export {args.out} --out models/NAME")  # noqa: T201
+    print("Next:", command("export", args.out, "--out", "models/NAME"))  # noqa: T201
     return 0
 
 
@@ -167,7 +168,7 @@ def describe(
 ) -> dict[str, Any]:
     """run.json, as train writes it, without date and duration."""
     return {
-        "format": 1,
+        "format": run_folder.FORMAT,
         "lane": LANE,
         "seed": SEED,
         "device": "cpu",

@@ -138,7 +138,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 def describe(job: Job, split: Split, start: StartWeights, ground: Ground) -> dict[str, Any]:
     """The part of run.json that decides what comes out; an unfinished run goes on only where it is the same."""
     return {
-        "format": 1,
+        "format": run_folder.FORMAT,
         "lane": job.lane,
         "seed": job.seed,
         "device": ground.accelerator.device.type,

@@ -28,6 +28,11 @@ def wilson(events: int, trials: int, z: float = 1.959964) -> tuple[float, float]
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def coin_tail(heads: int, throws: int) -> float:
+    """How likely a fair coin shows `heads` heads or fewer: one side of the exact McNemar test."""
+    return sum(math.comb(throws, fewer) for fewer in range(heads + 1)) / (1 << throws)
+
+
 def errors_per_class(predicted: Ints, labels: Ints, classes: Sequence[str]) -> dict[str, Any]:
     """Errors over photos, in all and per class, from the index [V] of the predicted and of the true class."""
     wrong = predicted != labels

@@ -22,6 +22,7 @@ from training.files import check_writable, write_rows
 from training.folders import Row
 from training.split import COLUMNS, cells, read
 
+FORMAT = 1
 SUMMARY, SPLIT, FEATURES, BATCH = "run.json", "split.csv", "features.safetensors", "batch.jpg"
 STAGE_1, STAGE_2 = "stage-1.safetensors", "stage-2.safetensors"
 IMPORTED = "imported.safetensors"
@@ -118,5 +119,7 @@ def read_run(folder: Path, data: Path | None = None) -> Run:
         raise TrainingError(f"There is no finished run at {folder}: it has no {SUMMARY}.") from None
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} is not a finished run: {SUMMARY} cannot be read ({error}).") from error
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
+        raise TrainingError(f"{folder / SUMMARY} is not of a run that this version reads: train anew.")
     rows = tuple(history.some(read(folder / SPLIT), folder / SPLIT))
     return Run(folder, summary, data or Path(summary["data"]["path"]), rows)

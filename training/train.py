@@ -115,5 +115,5 @@ def run(args: argparse.Namespace) -> int:
                 f"when that is mended: {command('report', args.out)}"
             ) from error
         print(f"All of it, with pictures: {args.out / REPORT}")  # noqa: T201
-        print(f"Next: python -m training export {args.out} --out models/NAME")  # noqa: T201
+        print("Next:", command("export", args.out, "--out", "models/NAME"))  # noqa: T201
     return 0

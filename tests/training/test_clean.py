@@ -402,7 +402,9 @@ def test_photos_go_where_work_says_and_the_commands_name_it(run: Path, tmp_path:
     [
         ("full", "resnet34-imagenet1k", "https://example.org/", []),
         ("full", "none", "random weights", ["--weights", "none"]),
-        ("fast", "my.safetensors", "file my.safetensors: mine", ["--lane", "fast", "--weights", "my.safetensors"]),
+        ("full", "my.safetensors", "file my.safetensors: mine", ["--weights", "FOLDER/my.safetensors"]),
+        ("fast", "none", "random weights", ["--lane", "fast", "--weights", "none"]),
+        ("imported", "my.pth", "file my.pth, trained elsewhere", []),
     ],
 )
 def test_the_next_run_is_to_be_trained_as_this_one(lane: str, name: str, source: str, expected: list[str]) -> None:

@@ -140,7 +140,7 @@ def test_names_that_are_no_utf_8_are_told_all_the_same(tmp_path: Path, capsys: p
     rows = [replace(row, file=row.file.replace("000", "\udcff")) for row in made_up(20)]
     first = write_run(tmp_path / "a", tmp_path, rows=rows, mistakes={"cat/\udcff.jpg": "dog"})
     second = write_run(tmp_path / "b", tmp_path, rows=rows)
-    assert r"Got better: cat/\udcff.jpg." in words(first, second, capsys)
+    assert "Got better: cat/�.jpg." in words(first, second, capsys)
 
 
 def test_runs_without_a_common_photo_are_refused(tmp_path: Path) -> None:
