@@ -219,5 +219,6 @@ def test_a_burst_comes_back_when_it_was_told_to(small: Small) -> None:
         "refused": 3,
         "in_at_first_retry": 1.0,
         "longest_retry_after_s": 1,
+        "without_retry_after": 0,
         "other_errors": 0,
     }
