@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,20 +17,11 @@ from PIL import Image, ImageOps
 
 from app import structure
 from app.errors import Refusal
-
-try:
-    from pillow_heif import register_heif_opener
-except ImportError:  # the optional extra `heic`; its wheel bundles GPL code, so it is not in the container
-    HEIC = False
-else:
-    register_heif_opener(thumbnails=False)
-    HEIC = True
-
-# Our own limit is checked on the header, for every format, before a pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
+from app.formats import HEIC, MAX_HELD_BYTES, MOST_BYTES, MOST_PIXELS, sniff
 
 MAX_PIXELS = 50_000_000
 MAX_SIZE = 2048  # of the network's input, a side
+BYTES_PER_PIXEL = 4  # in Pillow, of RGB and CMYK
 
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -104,30 +94,6 @@ class Photo:
         return (sides[1], sides[0]) if self.orientation in SWAPS_SIDES else sides
 
 
-def sniff(data: bytes) -> str | None:
-    """Name the image format from the first bytes, as Pillow calls it; None if it is none that we read."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:2] == b"BM" and data[14:18] in (struct.pack("<I", n) for n in (12, 40, 52, 56, 64, 108, 124)):
-        return "BMP"
-    if data[4:8] == b"ftyp":
-        return _sniff_heif(data)
-    return None
-
-
-def _sniff_heif(data: bytes) -> str | None:
-    brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
-    if b"avif" in brands or b"avis" in brands:
-        return "AVIF"
-    return "HEIF" if any(brand in brands for brand in (b"heic", b"heix", b"mif1", b"hevc", b"msf1")) else None
-
-
 def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode photo bytes; a JPEG is decoded at 1/2, 1/4 or 1/8 scale while both sides stay ≥ `enough` pixels.
 
@@ -138,10 +104,15 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
     if kind is None or (kind == "HEIF" and not HEIC):
         raise _not_an_image(data, kind)
     try:
+        _check_bytes(data, kind)
         structure.check(data, kind)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            _check_pixels(image.size, max_pixels)
-            return _load(image, kind, enough)
+            size = image.size
+            _check_pixels(size, kind, max_pixels)
+            if kind == "JPEG":
+                image.draft(None, (enough, enough))
+                _check_held(image.size, structure.coefficient_bytes(data))
+            return _load(image, kind, size)
     except Refusal:
         raise
     except Exception as error:  # Pillow raises ten kinds of exception on bad files, MemoryError included
@@ -189,12 +160,10 @@ def resample(photo: Photo, box: Box, size: tuple[int, int]) -> Image.Image:
     return image.transpose(TRANSPOSE[photo.orientation]) if photo.orientation in TRANSPOSE else image
 
 
-def _load(image: Image.Image, kind: str, enough: int) -> Photo:
-    width, height = image.size
+def _load(image: Image.Image, kind: str, size: tuple[int, int]) -> Photo:
+    width, height = size
     notes = []
-    if kind == "JPEG":
-        image.draft(None, (enough, enough))
-    elif _is_animated(image):
+    if kind != "JPEG" and _is_animated(image):
         notes.append({"code": "first_frame", "text": "first frame of an animation"})
     image.load()
     shrink = max(1, round(width / image.width))
@@ -237,12 +206,29 @@ def _orientation(image: Image.Image) -> int:
     return value if value in TRANSPOSE else 1
 
 
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+def _check_bytes(data: bytes, kind: str) -> None:
+    if len(data) > MOST_BYTES.get(kind, len(data)):
+        raise Refusal("too_large", f"{kind} photos are read up to {MOST_BYTES[kind] / 1e6:g} MB.")
+
+
+def _check_pixels(size: tuple[int, int], kind: str, max_pixels: int) -> None:
     width, height = size
-    if width * height > max_pixels:
+    most = min(max_pixels, MOST_PIXELS.get(kind, max_pixels))
+    if width * height > most:
+        limit = "the limit" if most == max_pixels else f"the limit for {kind}"
         raise Refusal(
             "too_many_pixels",
-            f"This photo says it is {width} × {height} pixels; the limit is {max_pixels / 1e6:g} megapixels.",
+            f"This photo says it is {width} × {height} pixels; {limit} is {most / 1e6:g} megapixels.",
+        )
+
+
+def _check_held(decoded: tuple[int, int], coefficient_bytes: int) -> None:
+    """Refuse a JPEG that would be held whole, as coefficients and as pixels, in more memory than any photo may take."""
+    if coefficient_bytes and coefficient_bytes + BYTES_PER_PIXEL * decoded[0] * decoded[1] > MAX_HELD_BYTES:
+        raise Refusal(
+            "too_many_pixels",
+            "This photo is too large for a progressive JPEG.",
+            hint="Save it again as an ordinary JPEG, or scale it down first.",
         )
 
 

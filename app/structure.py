@@ -77,6 +77,31 @@ def _check_jpeg_head(data: bytes) -> None:
     raise _absurd("JPEG", "has thousands of segments and fill bytes before its first scan")
 
 
+def coefficient_bytes(data: bytes) -> int:
+    """How much a decoder must hold of a JPEG until its last scan is read: two bytes for each sample of each component
+    if its scans refine one another, or if the first one has not all components; else 0. For files that `check` let
+    pass."""
+    position, pixels, components, progressive = 2, 0, b"", False
+    while (found := MARKER.search(data, position)) is not None:
+        marker, position = data[found.end() - 1], found.end()
+        if marker == 0xDA:
+            whole = data[position + 2] == len(components) // 3
+            return 0 if whole and not progressive else 2 * pixels * _samples(components) // 1000
+        if marker in FRAMES:
+            progressive = marker not in (0xC0, 0xC1)
+            height, width = struct.unpack_from(">HH", data, position + 3)
+            pixels = width * height
+            components = data[position + 8 : position + 8 + 3 * data[position + 7]]
+        position += struct.unpack_from(">H", data, position)[0]
+    return 0
+
+
+def _samples(components: bytes) -> int:
+    """Samples of a thousand pixels, all components together, by their sampling factors."""
+    factors = [(each >> 4) * (each & 15) for each in components[1::3]]
+    return sum(1000 * factor // max(factors) for factor in factors)
+
+
 def _check_png(data: bytes) -> None:
     position = 8
     for _ in range(MAX_CHUNKS):

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from app.errors import Refusal
-from app.image import Preprocess, fit, model_input, read_photo, sniff
+from app.formats import sniff
+from app.image import Preprocess, fit, model_input, read_photo
 from app.structure import MAX_SCANS
 from tests.photos import encode, photo, real_photos, upright
 
