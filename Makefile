@@ -5,7 +5,7 @@ PYTHON ?= python3
 
 help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
-	@echo "make test    lint, types and every test, a real browser included"
+	@echo "make test    lint, types and every test, a real browser included (CORPUS=DIR: on the files of DIR too)"
 	@echo "make check   lint and types only"
 	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 25 minutes (the rivals' rows go)"
 	@echo "make bench-peers   the same beside LitServe, BentoML, Ray Serve, which it installs in .venv-peers (6 GB each)"

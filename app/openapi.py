@@ -11,6 +11,7 @@ from typing import Any
 
 from app.bundle import Bundle
 from app.errors import CODES
+from app.formats import MOST_PIXELS
 from app.routes import MAX_FILES
 from app.schemas import MEANINGS, TEXT, Json, error_example, examples, ref, schemas
 from app.settings import Settings
@@ -126,7 +127,7 @@ def _upload(settings: Settings, bundle: Bundle | None) -> Json:
         "summary": "Classify photos that you send",
         "description": (
             f"Takes a form with one photo, or up to {MAX_FILES}, {settings.max_upload_mb:g} MB in all and "
-            f"{settings.max_pixels_mp:g} megapixels each. One is answered with an object; several with a list of "
+            f"{megapixels(settings)} each. One is answered with an object; several with a list of "
             "objects, or errors where a photo was refused, in the order sent."
         ),
         "parameters": _options(bundle),
@@ -149,7 +150,7 @@ def _classify_url(settings: Settings, bundle: Bundle | None) -> Json:
         "operationId": "classify_url",
         "summary": "Classify a photo at a URL",
         "description": (
-            f"Fetches the photo, up to {settings.max_upload_mb:g} MB and {settings.max_pixels_mp:g} megapixels. "
+            f"Fetches the photo, up to {settings.max_upload_mb:g} MB and {megapixels(settings)}. "
             + sources.get(settings.url_hosts, "Only hosts that the operator listed are fetched from.")
         ),
         "parameters": [
@@ -168,6 +169,14 @@ def _classify_url(settings: Settings, bundle: Bundle | None) -> Json:
             **_refusals(*PHOTO, *FETCH),
         },
     }
+
+
+def megapixels(settings: Settings) -> str:
+    """How large a photo may be, in words: the operator's limit, and the formats that have a lower one."""
+    most = settings.max_pixels_mp
+    lower = {kind: pixels / 1e6 for kind, pixels in MOST_PIXELS.items() if pixels / 1e6 < most}
+    but = ", ".join(f"{limit:g} as {kind}" for kind, limit in lower.items())
+    return f"{most:g} megapixels" + (f" ({but})" if but else "")
 
 
 def _options(bundle: Bundle | None) -> list[Json]:

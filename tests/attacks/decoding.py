@@ -27,17 +27,7 @@ LAST = Path("last")
 PREPROCESS = Preprocess()
 SPAN = 1 << 16
 # Numbers that parsers trip over.
-ODD = [
-    b"\x00",
-    b"\xff",
-    b"\x7f",
-    b"\x80",
-    b"\xff\xff",
-    b"\x00\x00",
-    b"\x7f\xff\xff\xff",
-    b"\xff\xff\xff\xff",
-    b"\x80\x00",
-]
+ODD = [bytes.fromhex(each) for each in ["00", "ff", "7f", "80", "ffff", "0000", "8000", "7fffffff", "ffffffff"]]
 EDITS = st.tuples(
     st.sampled_from(["set", "set", "set", "insert", "cut", "double"]),
     st.one_of(st.integers(0, 63), st.integers(0, SPAN - 1)),  # a place: of the head, or by its share of the whole
