@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from PIL import Image, ImageOps
 from app import structure
 from app.errors import Refusal
 from app.formats import HEIC, MAX_HELD_BYTES, MOST_BYTES, MOST_PIXELS, sniff
+
+# What Pillow thinks of bad metadata would get into the log in a stranger's words, and each wording be kept for ever.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_PIXELS = 50_000_000
 MAX_SIZE = 2048  # of the network's input, a side

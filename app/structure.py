@@ -14,14 +14,16 @@ from app.errors import Refusal
 # jpegtran's progressive script has 10 scans, mozjpeg's at most 16; each costs a pass over all coefficients.
 MAX_SCANS = 32
 MAX_SCAN_PIXELS = 600_000_000  # scans times pixels: about a second of one core
+MAX_PARSED_BYTES = 1_000_000  # of EXIF data and tables, which Pillow takes apart in Python: 50 to 90 ns a byte
 MAX_SEGMENTS = 2_000  # a 64 MB profile split over APP2 segments would have 1,000
-MAX_CHUNKS = 20_000  # a 20 MB PNG written in the usual 8 KB pieces has 2,500
-MAX_RLE_PIXELS = 4_000_000  # Pillow unpacks run-length BMPs in Python, a microsecond a run
+MAX_CHUNKS = 25_000  # a 20 MB PNG written in the usual 8 KB pieces has 2,500, an animation of 10,000 frames 20,000
+MAX_RLE_PIXELS = 3_000_000  # Pillow unpacks run-length BMPs in Python, 0.3 µs a run
 BYTES_PER_BLOCK = 64  # on average, of a GIF's data blocks; encoders fill them to 255
 
 # Start-of-frame markers: huffman-coded ones, and the arithmetic-coded ones that no camera writes and that can make a
 # full-size picture, scan after scan, out of no data at all.
 FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7))
+QUANTISATION, APP1 = 0xDB, 0xE1
 ARITHMETIC = frozenset((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
 # FF begins a segment unless 00 (a plain FF byte), FF (fill), 01 or D0 to D8 (markers without a segment) follow.
 # One FF only: `\xff+` would take quadratic time over a long run of them.
@@ -44,7 +46,7 @@ def _absurd(kind: str, what: str) -> Refusal:
 
 def _check_jpeg(data: bytes) -> None:
     _check_jpeg_head(data)
-    segments = scans = pixels = 0
+    segments = scans = pixels = parsed = 0
     position = 2
     while (found := MARKER.search(data, position)) is not None:
         marker, position = data[found.end() - 1], found.end()
@@ -57,11 +59,23 @@ def _check_jpeg(data: bytes) -> None:
         if marker in FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 3)
             pixels = width * height
-        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
-            raise _absurd("JPEG", f"has more than {MAX_SCANS} scans or {MAX_SEGMENTS} segments")
-        if scans * pixels > MAX_SCAN_PIXELS:
-            raise Refusal("too_many_pixels", f"This JPEG file has {scans} scans of {pixels / 1e6:.0f} megapixels each.")
-        position += struct.unpack_from(">H", data, position)[0]
+        length = struct.unpack_from(">H", data, position)[0]
+        parsed += length * _is_parsed(marker, data[position + 2 : position + 6])
+        _check_sums(segments, scans, pixels, parsed)
+        position += length
+
+
+def _is_parsed(marker: int, begin: bytes) -> bool:
+    return marker == QUANTISATION or (marker == APP1 and begin == b"Exif")
+
+
+def _check_sums(segments: int, scans: int, pixels: int, parsed: int) -> None:
+    if scans > MAX_SCANS or segments > MAX_SEGMENTS:
+        raise _absurd("JPEG", f"has more than {MAX_SCANS} scans or {MAX_SEGMENTS} segments")
+    if scans * pixels > MAX_SCAN_PIXELS:
+        raise Refusal("too_many_pixels", f"This JPEG file has {scans} scans of {pixels / 1e6:.0f} megapixels each.")
+    if parsed > MAX_PARSED_BYTES:
+        raise _absurd("JPEG", "has more than a megabyte of EXIF data and tables")
 
 
 def _check_jpeg_head(data: bytes) -> None:

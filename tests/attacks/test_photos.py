@@ -78,7 +78,7 @@ DEAR: dict[str, Callable[[], bytes]] = {
     "JPEG with 12 MB of profile": lambda: encode(rough((64, 64)), "JPEG", icc_profile=bytes(12_000_000)),
     "JPEG with a large comment": lambda: encode(rough((64, 64)), "JPEG", comment=bytes(65_000)),
     "GIF of 10,000 frames": lambda: frames("GIF", 10_000),
-    "APNG of 2,000 frames": lambda: frames("PNG", 2_000),
+    "APNG of 10,000 frames": lambda: frames("PNG", 10_000),
     "WebP of 2,000 frames": lambda: frames("WEBP", 2_000, method=0),
     "AVIF of 60 frames": lambda: frames("AVIF", 60, speed=10),
     "JPEG without a line": lambda: encode(rough((64, 64)), "JPEG").replace(struct.pack(">HH", 64, 64), bytes(4), 1),
