@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from app import structure
+from app.avif import decoded_pixels
 from app.errors import Refusal
 from app.formats import HEIC, MAX_HELD_BYTES, MOST_BYTES, MOST_PIXELS, sniff
 
@@ -25,6 +26,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_PIXELS = 50_000_000
 MAX_SIZE = 2048  # of the network's input, a side
+MOST_AV1 = (
+    2.5  # times the largest AVIF photo, decoded in all: colours, alpha, and half as much for a gain map or preview
+)
 BYTES_PER_PIXEL = 4  # in Pillow, of RGB and CMYK
 
 TRANSPOSE = {
@@ -113,6 +117,8 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             size = image.size
             _check_pixels(size, kind, max_pixels)
+            if kind == "AVIF":
+                _check_av1(data)
             if kind == "JPEG":
                 image.draft(None, (enough, enough))
                 _check_held(image.size, structure.coefficient_bytes(data))
@@ -224,6 +230,13 @@ def _check_pixels(size: tuple[int, int], kind: str, max_pixels: int) -> None:
             "too_many_pixels",
             f"This photo says it is {width} × {height} pixels; {limit} is {most / 1e6:g} megapixels.",
         )
+
+
+def _check_av1(data: bytes) -> None:
+    """Hold what an AVIF file really has decoded to the limit, whatever size its container says."""
+    largest, total = decoded_pixels(data)
+    if largest > MOST_PIXELS["AVIF"] or total > MOST_AV1 * MOST_PIXELS["AVIF"]:
+        raise Refusal("too_many_pixels", "This AVIF file holds a larger picture than it says.")
 
 
 def _check_held(decoded: tuple[int, int], coefficient_bytes: int) -> None:
