@@ -1,4 +1,4 @@
-"""Two hundred connections that never come to anything, and a good client among them; see also bench.half_open."""
+"""Two hundred connections that never come to anything, and a good client among them; see also bench.held."""
 
 from __future__ import annotations
 
