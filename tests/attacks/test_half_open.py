@@ -22,7 +22,7 @@ STARTS = {
 }
 
 
-def seconds_each(live: Live, times: int = 10) -> float:
+def seconds_each(live: Live, times: int = 6) -> float:
     """The median of so many uploads, each with a probe."""
     took = []
     for _ in range(times):
