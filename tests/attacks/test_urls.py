@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -252,6 +253,25 @@ def test_a_service_that_asks_itself_gets_no_further_than_its_slots(service: Live
     assert outcome(service, url)[0] in (502, 503, 504)
     assert outcome(service, f"{service.url}/livez") == NO_IMAGE
     until(lambda: outcome(service, f"{photos.url}/hop4") == GOOD)
+
+
+def test_whoever_leaves_takes_the_fetch_along() -> None:
+    """Long before the clock on fetches would end it."""
+    hung_up = threading.Event()
+
+    def wait(sock: socket.socket) -> None:
+        if sock.recv(1) == b"":
+            hung_up.set()
+
+    with ExitStack() as stack:
+        photos = stack.enter_context(origin({"/a.jpg": wait}))
+        clocks = ("--url-timeout-s", "300", "--request-timeout-s", "300")
+        live = stack.enter_context(live_service("--url-hosts", f"127.0.0.1:{photos.port}", *clocks))
+        with connection(live.port) as sock:
+            sock.sendall(head(line=f"GET /classify-url?url={photos.url}/a.jpg HTTP/1.1"))
+            until(lambda: len(photos.heads) == 1)
+            assert not hung_up.is_set()
+        assert hung_up.wait(HANG_S)
 
 
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
