@@ -6,6 +6,7 @@ name, URL or header, but for a request id and a trace id of the right form.
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
@@ -35,6 +36,8 @@ GATHER_S = 0.02  # between looks at the queue: waking for each line takes a tent
 MAX_DETAIL = 200  # characters; a decoder's words may quote the photo
 MAX_TRACEBACK = 8_000
 PLAIN = re.compile(r"[\w./:+-]+")
+
+codecs.lookup("unicode_escape")  # loads it now: the line that tells that no file may be opened any more needs it
 
 log = logging.getLogger("tellapart")
 

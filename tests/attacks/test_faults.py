@@ -9,6 +9,7 @@ import resource
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -177,6 +178,14 @@ def alive(live: Live) -> bool:
         return get(live, "/livez").status_code == 200
     except httpx2.TransportError:
         return False
+
+
+def test_the_log_needs_no_descriptor_to_tell_of_it() -> None:
+    """Python loads a codec, which is a file, when it is first used: here that would be for this very line."""
+    source = "import resource, app.logs; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); "
+    source += "print(app.logs.printable('socket.accept() out of system resource\\nsocket'))"
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, env=clean_env(), capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("socket.accept() out of system resource\\nsocket\n", 0), done.stderr
 
 
 # ── clocks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
