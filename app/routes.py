@@ -60,9 +60,7 @@ async def fetch_and_classify(request: Request, classifier: Classifier, url: str,
     service: Service = request.state.service
     with outcome_of(request.scope).timed("fetch"):
         photo = await service.fetcher.fetch(url)
-    digest = await asyncio.to_thread(
-        sha256, photo
-    )  # of 20 MB: the event loop would stand still for tens of milliseconds
+    digest = await asyncio.to_thread(sha256, photo)  # of 20 MB it would hold the event loop for tens of milliseconds
     headers = {"ETag": etag(request, classifier.bundle, digest, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
     known = ", ".join(request.headers.getlist("if-none-match"))  # a list may come in several lines
     if headers["ETag"] in known or known == "*":
