@@ -117,7 +117,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder} {what}: give the folder of a bundle, such as models/bears.") from None
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{path} is {_reason(error)}.") from error
 
 

@@ -60,7 +60,7 @@ def check_file(folder: Path, name: str, expected: dict[str, Any]) -> None:
 def tensor_places(folder: Path) -> Places:
     """Byte offset in weights.safetensors and length of every tensor (8 bytes of header length, header, data).
 
-    Raises ValueError, TypeError, KeyError, AttributeError or RecursionError for a header that is none.
+    Raises ValueError, TypeError, KeyError or AttributeError for a header that is none.
     """
     with open_own(folder, WEIGHTS) as file:
         length = int.from_bytes(file.read(8), "little")

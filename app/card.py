@@ -42,9 +42,9 @@ INVISIBLE = re.compile(
 
 
 def load(data: bytes) -> dict[str, Any]:
-    """The card that these bytes are. Raises ValueError or RecursionError."""
+    """The card that these bytes are. Raises ValueError."""
     card = strict_json(data)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or type(card.get("format")) is not int or card["format"] != FORMAT:
         raise ValueError(f"not a bundle of format {FORMAT}, the only one this version reads")
     # 1e999 and a lone surrogate could be loaded, but never sent
     json.dumps(card, ensure_ascii=False, allow_nan=False).encode()
@@ -52,12 +52,12 @@ def load(data: bytes) -> dict[str, Any]:
 
 
 def strict_json(data: bytes) -> Any:
-    """JSON of not too many parts, no key twice, no NaN. Raises ValueError or RecursionError."""
+    """JSON of not too many parts, no key twice, no NaN. Raises ValueError."""
     if data.count(b"[") + data.count(b"{") > MOST_BRACKETS:
         raise ValueError(f"not JSON of at most {MOST_BRACKETS:,} lists and objects")
     try:
         return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_without_twins)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
 
 
