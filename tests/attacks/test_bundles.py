@@ -9,10 +9,8 @@ import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import pytest
 from app.bundle import read_bundle
 from app.card import CARD, GRAPH, MOST_CARD_BYTES, MOST_CLASSES, WEIGHTS, check_classes
 from app.classifier import load_classifier
+from bench.hostile import bombs
 from tests import bundles
 from tests.attacks.hostile import Canary, forge, header_of, put, refusal, tensors
 from tests.live import ROOT, clean_env, free_port, live_service
@@ -331,8 +330,8 @@ def another(name: str, **values: object) -> Callable[[dict[str, Any], bytes], by
 
 
 WEIGHT_FILES: dict[str, Callable[[dict[str, Any], bytes], bytes]] = {
-    "a header of 2⁶³ bytes": lambda header, data: struct.pack("<Q", 1 << 63) + data,
-    "a header longer than the file": lambda header, data: struct.pack("<Q", 999_999) + b"{}",
+    "a header of 2⁶³ bytes": lambda header, data: (1 << 63).to_bytes(8, "little") + data,
+    "a header longer than the file": lambda header, data: (999_999).to_bytes(8, "little") + b"{}",
     "a header of 2 MB": lambda header, data: tensors(json.dumps(header).encode() + b" " * 2_000_000, data),
     "a header of lists": lambda header, data: tensors(b"[" * 90_000, data),
     "a header that is a list": lambda header, data: tensors(b"[]", data),
@@ -390,19 +389,6 @@ def read_bundle_unchecked(bundle: Path) -> Any:
 # ── the whole way ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG that says it is so large."""
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *chunks, (b"IEND", b"")]
-    framed = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
-
-
-def scans(count: int) -> bytes:
-    """A progressive JPEG with that many scans of nothing."""
-    frame = b"\xff\xc2\x00\x0b\x08" + struct.pack(">HH", 4000, 4000) + b"\x01\x01\x11\x00"
-    return b"\xff\xd8" + frame + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" * count + b"\xff\xd9"
-
-
 def sparse(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         file.truncate(size)
@@ -421,13 +407,10 @@ HEAVY: dict[str, Callable[[Path], object]] = {
     "100 MB of tensors' names": lambda bundle: (
         put(bundle, WEIGHTS, tensors(b"{" + b" " * 99_000_000 + b"}", header_of(bundle)[1]))
     ),
-    "a golden photo of 3,600 megapixels": lambda bundle: put(
-        bundle, "golden/01.jpg", png(60_000, 60_000, (b"IDAT", zlib.compress(bytes(10_000_000))))
-    ),
-    "a golden photo with a gigabyte of text": lambda bundle: put(
-        bundle, "golden/01.jpg", png(10, 10, (b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 27))))
-    ),
-    "a golden photo of 10,000 scans": lambda bundle: put(bundle, "golden/01.jpg", scans(10_000)),
+    **{
+        f"a golden photo of {name}": lambda bundle, data=data: put(bundle, "golden/01.jpg", data)
+        for name, (data, _) in bombs().items()
+    },
 }
 CHECK_ALL = """
 import sys
