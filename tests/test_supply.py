@@ -40,13 +40,6 @@ def test_the_rest_has_a_lower_bound(lines: list[str]) -> None:
         assert [bound.operator for bound in line.specifier] == [">="], line
 
 
-def test_the_image_is_built_of_hashed_files_only() -> None:
-    installs = re.findall(r"pip .*?install .*?(?=\n\w)", (ROOT / "Dockerfile").read_text(), re.DOTALL)
-    installs = [line for line in installs if "uninstall" not in line]
-    assert len(installs) == 1
-    assert re.search(r"--only-binary :all:.*--require-hashes -r requirements.txt", installs[0], re.DOTALL)
-
-
 def test_make_sbom_lists_every_pinned_package(tmp_path: Path) -> None:
     command = recipe("sbom")
     command[command.index("sbom.json")] = str(tmp_path / "sbom.json")
