@@ -7,8 +7,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from app.card import CARD, WEIGHTS, is_name, strict_json
 from app.errors import BundleError
@@ -18,7 +19,7 @@ MOST_HEADER_BYTES = 1_000_000  # of weights.safetensors; an int8 ResNet34 takes 
 
 
 @contextmanager
-def open_own(folder: Path, name: str) -> Iterator[BinaryIO]:
+def open_own(folder: Path, name: str) -> Iterator[BufferedReader]:
     """One of the bundle's files, to be read. What is not a plain file is not even opened: a link leads elsewhere, a
     pipe keeps its reader waiting, a device never ends. Raises BundleError or OSError."""
     path = folder / name
@@ -26,7 +27,7 @@ def open_own(folder: Path, name: str) -> Iterator[BinaryIO]:
     if linked or not stat.S_ISREG(path.lstat().st_mode):
         raise BundleError(f"{path} is not a plain file: a bundle holds no links, pipes or devices.")
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may have been exchanged just now
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BundleError(f"{path} is not a plain file.")
         yield file

@@ -31,7 +31,7 @@ FEWEST_GOLDEN, MOST_GOLDEN = 6, 100
 MOST_TOLERANCE = 0.01
 TEMPERATURES = (0.01, 100.0)  # networks are calibrated with 0.5 to 5 (Guo et al. 2017)
 
-# A ResNet34 has 85 MB in float32 and 2 KB a class more, its graph 50 to 100 KB; a photo is as large as the service takes.
+# A ResNet34 has 85 MB in float32 and 2 KB a class more, its graph 50 to 100 KB; a photo is as large as an upload.
 MOST_BYTES = {GRAPH: 1_000_000, WEIGHTS: 100_000_000}
 MOST_PHOTO_BYTES = 20_000_000
 
@@ -64,7 +64,7 @@ def strict_json(data: bytes) -> Any:
 def check_classes(classes: object) -> tuple[str, ...]:
     """The class names, which whoever reads them must be able to tell apart. Raises ValueError."""
     wanted = f"classes must be 2 to {MOST_CLASSES:,} different printable names of up to {MOST_NAME_BYTES} bytes"
-    if not isinstance(classes, Sequence) or not 2 <= len(classes) <= MOST_CLASSES or not all(map(is_name, classes)):
+    if not isinstance(classes, list | tuple) or not 2 <= len(classes) <= MOST_CLASSES or not all(map(is_name, classes)):
         raise ValueError(wanted)
     looks = {look(name) for name in classes}
     if len(looks) < len(classes):
@@ -124,7 +124,7 @@ def check_files(files: dict[str, Any], golden: Sequence[str]) -> None:
         if name not in files:
             raise ValueError(f"{name} is not among its files")
     if strangers := files.keys() - {GRAPH, WEIGHTS, *golden}:
-        raise ValueError(f"it lists {min(strangers)[:MOST_NAME_BYTES]!r}, which no bundle has")
+        raise ValueError(f"it lists {min(strangers)[:60]!r}, which no bundle has")
     for name, entry in files.items():
         within(entry["bytes"], 1, MOST_BYTES.get(name, MOST_PHOTO_BYTES), f"the size of {name}")
         if type(entry["bytes"]) is not int or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):

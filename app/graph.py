@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 from app.card import WEIGHTS
-from app.operators import FLOAT, INT8, INT64, UINT8, Attributes, Value, apply
+from app.operators import FLOAT, INT8, INT64, RULES, UINT8, Attributes, Value, apply
 from app.protobuf import BYTES, VARINT, Message, fields, one, varints
 
 # ResNet34 at 224 × 224 takes some 240 nodes, 40 million numbers and 4 billion multiplications.
@@ -156,12 +156,14 @@ def _computed(data: bytes, values: dict[str, Value]) -> tuple[str, Value, int]:
     node = fields(data, NODE)
     if any(node["domain"]) or any(node["overload"]):
         raise ValueError("it has operators from outside of ONNX")
+    operator = _text(one(node["op_type"], "operator"))
+    if operator not in RULES:
+        raise ValueError(f"{operator!r} is no operator of an export")
     inputs = []
     for name in map(_text, node["input"]):
         if name not in values:
             raise ValueError(f"it uses {name!r} before it is there")
         inputs.append(values[name])
-    operator = _text(one(node["op_type"], "operator"))
     value, steps = apply(operator, inputs, _attributes(node["attribute"]))
     return _text(one(node["output"], f"output of {operator}")), value, steps
 

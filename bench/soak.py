@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,12 @@ def leg(port: int, asked: Iterator[Kind], seconds: float) -> Leg:
             while time.perf_counter() < until and (kind := next(asked, None)) is not None:
                 what, expected, _ = kind
                 if isinstance(what, bytes):
-                    client.ask(what, moment, lambda answer: done(answer, expected))
+                    client.ask(what, moment, partial(done, expected))
                     return
                 if not what.slow or time.perf_counter() < until - SLOW_S:
                     playing.append(strangers.submit(play, port, what))
 
-        def done(answer: Answer, expected: int) -> None:
+        def done(expected: int, answer: Answer) -> None:
             wrong = f"{answer.status} instead of {expected}" if answer.status != FAILED else "no answer"
             found.answers[AS_EXPECTED if answer.status == expected else wrong] += 1
             send(answer.came)

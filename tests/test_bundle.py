@@ -95,7 +95,10 @@ CARD_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "other format": (lambda card: card.update(format=2), "format 1"),
     "no classes": (lambda card: card.pop("classes"), "not a complete bundle card"),
     "a class twice": (lambda card: card["classes"].__setitem__(0, "teddys"), "look the same"),
-    "a class called not sure": (lambda card: card["classes"].__setitem__(0, "not sure"), "an answer of the service's own"),
+    "a class called not sure": (
+        lambda card: card["classes"].__setitem__(0, "not sure"),
+        "an answer of the service's own",
+    ),
     "a class with an escape code": (lambda card: card["classes"].__setitem__(0, "\x1b[31m"), "printable"),
     "a name with a line break": (lambda card: card.update(name="bears\n"), "printable"),
     "a lone surrogate": (lambda card: card.update(about="\ud800"), "surrogates"),

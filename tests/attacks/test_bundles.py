@@ -103,7 +103,7 @@ CARDS: dict[str, tuple[Change, str]] = {
     "a filler": (classes("\u3164", "grizzly", "teddys"), NAMES),
     "empty": (classes("", "grizzly", "teddys"), NAMES),
     "a verdict": (classes("none of these", "grizzly", "teddys"), "answer of the service's own"),
-    "nearly a verdict": (classes("Not\u00a0sure".replace("\u00a0", "  "), "grizzly", "teddys"), "answer of the service"),
+    "nearly a verdict": (classes("Not  sure", "grizzly", "teddys"), "answer of the service's own"),
     "one class": (classes("black"), NAMES),
     "no class": (at("classes", value=[]), NAMES),
     "a word for classes": (at("classes", value="bgt"), NAMES),
@@ -141,8 +141,8 @@ CARDS: dict[str, tuple[Change, str]] = {
         f"the golden photo {value!r}": (at(*PHOTO, "file", value=value), "a file in golden/")
         for value in (
             "../outside", "golden/../../outside", "golden/..", "golden/.", "golden/", "golden", "/etc/passwd",
-            "golden//etc/passwd", "golden/a/b.jpg", "golden/\x1b[2J.jpg", "golden/a\0.jpg", "golden/" + "a" * 300, 7, None,
-            ["golden/01.jpg"], WEIGHTS,
+            "golden//etc/passwd", "golden/a/b.jpg", "golden/\x1b[2J.jpg", "golden/a\0.jpg", "golden/" + "a" * 300,
+            7, None, ["golden/01.jpg"], WEIGHTS,
         )
     },
     "one golden photo six times": (lambda card: card["golden"].update(photos=[first(card)] * 6), "different golden"),
@@ -154,7 +154,9 @@ CARDS: dict[str, tuple[Change, str]] = {
     # files
     **{
         f"the file {value!r}": (at("files", value, value={"sha256": "0" * 64, "bytes": 1}), "which no bundle has")
-        for value in ("../outside", "/etc/passwd", "/dev/zero", "golden/../model.json", CARD, "more.safetensors", "x\n" * 400)
+        for value in (
+            "../outside", "/etc/passwd", "/dev/zero", "golden/../model.json", CARD, "more.safetensors", "x\n" * 400,
+        )
     },
     **{
         f"{value!r} bytes of weights": (at("files", WEIGHTS, "bytes", value=value), "size")
@@ -187,8 +189,8 @@ CARDS: dict[str, tuple[Change, str]] = {
             ("name", ("", "x" * 300, "\u202ebears", "bears\n", None, 1), "name must be printable"),
             ("precision", ("int4", "", None, [], {}), "not a complete bundle card"),
             ("about", (1, ["best"], {}), "about must be text"),
-            ("metrics", (1, "none", ["f32"], {"validation": 1}, {"validation": {"f32": 1}}), "not a complete bundle card"),
-            ("training", (1, {"date": 20}, {"weights": {}} | {"lane": 1}, {"weights": {"name": "x"}}), "must be"),
+            ("metrics", (1, "none", ["f32"], {"validation": 1}, {"validation": {"f32": 1}}), "not a complete"),
+            ("training", (1, {"date": 20}, {"lane": 1}, {"weights": {"name": "x"}}), "must be"),
         )
         for value in values
     },
@@ -215,11 +217,18 @@ def test_a_hostile_version(bundle: Path, version: object) -> None:
     assert "not a complete bundle card" in refusal(bundle)
 
 
+FORMAT = '"format": 1'
 TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
-    "a key twice": (lambda text: text.replace('"format": 1', '"format": 2, "format": 1'), "a key twice"),
+    "a key twice": (lambda text: text.replace(FORMAT, f'"format": 2, {FORMAT}'), "a key twice"),
     "a key twice further in": (lambda text: text.replace('"bytes"', '"bytes": 1, "bytes"', 1), "a key twice"),
-    "a number beyond numbers": (lambda text: text.replace('"format": 1', '"x": 1e999, "format": 1'), "not JSON compliant"),
-    "a number of 5,000 digits": (lambda text: text.replace('"format": 1', f'"x": {"9" * 5000}, "format": 1'), "not JSON"),
+    "a number beyond numbers": (
+        lambda text: text.replace(FORMAT, f'"x": 1e999, {FORMAT}'),
+        "not JSON compliant",
+    ),
+    "a number of 5,000 digits": (
+        lambda text: text.replace(FORMAT, f'"x": {9 * "9" * 999}, {FORMAT}'),
+        "not JSON",
+    ),
     "50,000 lists in each other": (lambda text: "[" * 50_000 + "]" * 50_000, "not JSON"),
     "two million empty lists": (lambda text: '{"format": 1, "x": [' + "[]," * 2_000_000 + "[]]}", "lists and objects"),
     "17 MB of nothing": (lambda text: text + " " * (MOST_CARD_BYTES + 1), "has more than the 16 MB"),
@@ -235,7 +244,13 @@ def test_a_hostile_text(bundle: Path, name: str) -> None:
 
 
 def test_names_that_people_use_are_names() -> None:
-    for names in (("Cardigan", "cardigan"), ("熊", "パンダ"), ("teddy’s", "10 pence"), ("ours brun", "Bär"), ("❤️", "🐻")):
+    for names in (
+        ("Cardigan", "cardigan"),
+        ("熊", "パンダ"),
+        ("teddy’s", "10 pence"),
+        ("ours brun", "Bär"),
+        ("❤️", "🐻"),
+    ):
         assert check_classes(list(names)) == names
     assert len(check_classes([str(number) for number in range(MOST_CLASSES)])) == MOST_CLASSES
 
@@ -398,8 +413,8 @@ HEAVY: dict[str, Callable[[Path], object]] = {
     ),
     "10 GB of weights, kept quiet": lambda bundle: sparse(bundle / WEIGHTS, 10**10),
     "a graph of 200 MB": lambda bundle: sparse(bundle / GRAPH, 200_000_000),
-    "60 MB of tensors' names": lambda bundle: (
-        put(bundle, WEIGHTS, tensors(b"{" + b" " * 60_000_000 + b"}", header_of(bundle)[1]))
+    "60 MB of tensors' names": lambda bundle: put(
+        bundle, WEIGHTS, tensors(b"{" + b" " * 60_000_000 + b"}", header_of(bundle)[1])
     ),
     **{
         f"a golden photo of {name}": lambda bundle, data=data: put(bundle, "golden/01.jpg", data)
@@ -414,10 +429,8 @@ from app.__main__ import main
 def peak_mb():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1e3
 
-assert main(["check", sys.argv[1]]) == 0
-print("\\n", peak_mb())
-for folder in sys.argv[2:]:
-    print(main(["check", folder]), peak_mb(), flush=True)
+for folder in sys.argv[1:]:
+    print("PEAK", main(["check", folder]), peak_mb(), flush=True)
 """
 MOST_MB = 250  # above what the shipped bundle takes
 
@@ -433,10 +446,11 @@ def test_heavy_bundles_take_no_memory(tmp_path: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder)
     assert done.returncode == 0, done.stderr
-    before, *after = done.stdout.rpartition("\n ")[2].splitlines()
-    found = {name: line.split() for name, line in zip(HEAVY, after, strict=True)}
-    assert {code for code, _ in found.values()} == {"3"}, found
-    assert {name: mb for name, (_, mb) in found.items() if float(mb) > float(before) + MOST_MB} == {}
+    peaks = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("PEAK")]
+    assert [code for code, _ in peaks] == ["0", *["3"] * len(HEAVY)]
+    before, *after = (float(mb) for _, mb in peaks)
+    found = dict(zip(HEAVY, after, strict=True))
+    assert max(after) < before + MOST_MB, (before, found)
     sentences = done.stderr.splitlines()
     assert len(sentences) == len(HEAVY), sentences
     assert all(str(folder) in sentence for folder, sentence in zip(folders, sentences, strict=True))

@@ -1,4 +1,4 @@
-"""More than the service can do, for seconds: what must hold on any machine. The figures are `python -m bench.overload`'s."""
+"""More than the service can do, for seconds: what must hold on any machine. The figures are bench.overload's."""
 
 from __future__ import annotations
 
