@@ -65,6 +65,8 @@ def acts(photo: bytes) -> list[Act]:
     half = whole[: len(whole) // 2]
     return [
         *(Act(name, (data,)) for name, data in MALFORMED.items()),
+        Act("HTTP/9.9", (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",), (200, 505)),  # to h11 any version is 1.1
+        Act("HTTP/2", (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",), (404, 505)),
         *(Act(f"URL {url}", (get(f"/classify-url?url={url}"),), (400,)) for url in FORBIDDEN),
         *(Act(name, (upload(data),), (status,)) for name, (data, status) in bombs().items()),
         Act("70 photos", (upload(*[b"x"] * 70),), (400,)),
@@ -110,8 +112,6 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 MALFORMED = {
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n",
     "no version": b"GET /\r\n\r\n",
-    "HTTP/9.9": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
-    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "no Host": b"GET / HTTP/1.1\r\n\r\n",
     "two Hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     "two lengths": b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
