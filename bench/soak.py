@@ -37,12 +37,13 @@ Kind = tuple[bytes | Act, int, float]
 
 @dataclass
 class Leg:
-    """What came of a stretch of load: how many answers were as they must be, which others there were, and how long
-    the probes beside it took, in seconds."""
+    """What came of a stretch of load: how many answers were as they must be, and which others there were; beside it,
+    how long probes took, in seconds, and what memory the service had, in MB."""
 
     answers: Counter[str] = field(default_factory=Counter)
     hostile: int = 0
     health_s: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
 
 
 def kinds() -> list[Kind]:
@@ -69,10 +70,10 @@ def kinds() -> list[Kind]:
     ]
 
 
-def leg(port: int, asked: Iterator[Kind], seconds: float) -> Leg:
+def leg(port: int, pid: int, asked: Iterator[Kind], seconds: float) -> Leg:
     """Ask all of it, CLIENTS at a time, for so many seconds at most; hostile acts go on beside.
 
-    Probes are sent every 50 ms meanwhile. What has no answer a minute later is counted as such.
+    Every 50 ms a probe is sent and memory looked at. What has no answer a minute later is counted as such.
     """
     found, playing = Leg(), list[Future[str]]()
     with ThreadPoolExecutor(STRANGERS) as strangers, Client(port) as client:
@@ -100,6 +101,7 @@ def leg(port: int, asked: Iterator[Kind], seconds: float) -> Leg:
 
         def probe(moment: float) -> None:
             client.ask(get("/livez"), moment, probed)
+            found.memory_mb.append(own_memory_mb(pid))
             if moment + HEALTH_S < until and client.pending > 1:
                 client.at(moment + HEALTH_S, probe)
 
@@ -112,12 +114,21 @@ def leg(port: int, asked: Iterator[Kind], seconds: float) -> Leg:
     return found
 
 
+def status(pid: int) -> dict[str, str]:
+    """What Linux tells of a process."""
+    return dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+
+
+def own_memory_mb(pid: int) -> float:
+    """A process's memory without that of files."""
+    return int(status(pid)["RssAnon"].split()[0]) * 1024 / 1e6
+
+
 def look(pid: int) -> dict[str, float]:
     """What the service holds at rest."""
     time.sleep(REST_S)
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    return {"memory_mb": memory_mb(pid), "descriptors": descriptors, "threads": int(status["Threads"])}
+    return {"memory_mb": memory_mb(pid), "descriptors": descriptors, "threads": int(status(pid)["Threads"])}
 
 
 def mixed(seed: int = SEED) -> Iterator[Kind]:
@@ -129,15 +140,18 @@ def mixed(seed: int = SEED) -> Iterator[Kind]:
 
 
 def soak(port: int, pid: int, legs: Sequence[float]) -> dict[str, Any]:
-    """Load of so many seconds each; what the service held after each, and how it grew after the first."""
+    """Load of so many seconds each; what the service held after each, and how it grew from the second to the last.
+
+    Memory is compared by its median under load: at rest malloc gives back 30 MB, or does not.
+    """
     asked, held = mixed(), []
     answers: Counter[str] = Counter()
     health_s: list[float] = []
     hostile = 0
     for number, seconds in enumerate(legs):
-        found = leg(port, asked, seconds)
+        found = leg(port, pid, asked, seconds)
         answers, hostile, health_s = answers + found.answers, hostile + found.hostile, health_s + found.health_s
-        held.append(look(pid))
+        held.append({**look(pid), "loaded_mb": percentile(found.memory_mb, 50)})
         print(f"leg {number + 1} of {len(legs)}: {found.answers.total()} requests: {held[-1]}", flush=True)
     return {
         "seconds": sum(legs),
@@ -146,7 +160,7 @@ def soak(port: int, pid: int, legs: Sequence[float]) -> dict[str, Any]:
         "answers": dict(answers),
         "health_p99_ms": 1000 * percentile(health_s, 99),
         "health_max_ms": 1000 * percentile(health_s, 100),
-        **{f"{key}_grown": held[-1][key] - held[0][key] for key in held[0]},
+        **{f"{key}_grown": held[-1][key] - held[1][key] for key in held[0]},
         "after_each": held,
     }
 
@@ -154,12 +168,12 @@ def soak(port: int, pid: int, legs: Sequence[float]) -> dict[str, Any]:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description="Keep the service busy.")
-    parser.add_argument("--minutes", type=int, default=15, help="two at least; growth counts from the first one's end")
+    parser.add_argument("--minutes", type=int, default=15, help="three at least: growth counts from the second")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the results as JSON")
     args = parser.parse_args()
     ours = tellapart("tellapart", INT8)
     with service(ours) as (pid, _):
-        found = soak(ours.port, pid, [LEG_S] * max(2, args.minutes))
+        found = soak(ours.port, pid, [LEG_S] * max(3, args.minutes))
     store(args.out, soak=found)
 
 

@@ -177,7 +177,7 @@ BURST = (
     ("health_max_ms", "health checks: longest, ms", ""),
 )
 SOAK = (
-    ("memory_mb_grown", "memory grown by, MB", "≤ 10"),
+    ("loaded_mb_grown", "memory under load grown by, MB", "≤ 10"),
     ("descriptors_grown", "descriptors grown by", "0"),
     ("threads_grown", "threads grown by", "0"),
     ("health_p99_ms", "probes beside it: p99, ms", "≤ 20"),

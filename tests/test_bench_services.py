@@ -93,10 +93,11 @@ def test_a_soak_gets_the_answers_that_it_expects() -> None:
     acts = [what for what, *_ in kinds if isinstance(what, Act)]
     ours = tellapart("tellapart", INT8, "--threads", "1", "--max-waiting", "20", port=free_port())
     with service(ours) as (pid, _):
-        found = soak.leg(ours.port, iter(kinds), HANG_S)
+        found = soak.leg(ours.port, pid, iter(kinds), HANG_S)
         assert found.answers == {AS_EXPECTED: len(kinds)}
         assert found.hostile == len(acts)
-        assert found.health_s
+        assert len(found.health_s) == len(found.memory_mb) > 0
+        assert min(found.memory_mb) > 50
         held = soak.look(pid)
         assert held["memory_mb"] > 50
         assert held["threads"] > 1

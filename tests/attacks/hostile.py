@@ -63,6 +63,7 @@ def forge(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def put(bundle: Path, name: str, data: bytes) -> None:
     """Other content for a file, and a card that fits."""
+    (bundle / name).unlink()
     (bundle / name).write_bytes(data)
     change_card(bundle, lambda card: None)
 

@@ -11,7 +11,8 @@ from tests.drawings import KINDS, bear, jpeg
 from tests.live import Live, live_service
 from tests.wire import TEDDY, post
 
-FLOOD_S = 3.0
+FLOOD_S = 2.0
+PEAK_S, CALM_S = 1.0, 0.3
 REQUESTS = [upload(jpeg(bear(kind, seed))) for kind in KINDS for seed in range(4)]
 
 
@@ -24,7 +25,7 @@ def service() -> Iterator[Live]:
 
 @pytest.mark.parametrize("times", [3, 10])
 def test_a_flood_gets_answers_or_503_and_then_all_is_as_before(service: Live, times: int) -> None:
-    load = closed(service.port, REQUESTS, 8, 1.0, "/livez")
+    load = closed(service.port, REQUESTS, 8, PEAK_S, "/livez")
     flooded = offered(service.port, REQUESTS, times * load.rate, FLOOD_S, "/livez")
     assert flooded.statuses.keys() == {200, 503}, flooded.statuses
     assert flooded.statuses[200] > load.rate * FLOOD_S / 10, "those who were let in are answered meanwhile"
@@ -33,5 +34,5 @@ def test_a_flood_gets_answers_or_503_and_then_all_is_as_before(service: Live, ti
     assert {answer.status for answer in flooded.health} == {200}, "the probe is answered throughout"
     assert one(service.port, REQUESTS[0]).status == 200
     assert post(service, TEDDY).json()["verdict"] == "teddys"
-    calm = closed(service.port, REQUESTS, 2, 1.0, "/livez")
+    calm = closed(service.port, REQUESTS, 2, CALM_S, "/livez")
     assert calm.statuses.keys() == {200}, "nobody is refused once it is over"
