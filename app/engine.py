@@ -65,7 +65,7 @@ class OpenVinoEngine:
         try:
             self._model = off_main_thread(core.compile_model, core.read_model(graph), "CPU", self._plan())
         except (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError) as error:
-            reason = " ".join(str(error).split())[-300:].rstrip(".")
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300].rstrip(".")
             raise BundleError(f"OpenVINO cannot read {graph}: {reason}.") from error
         self._requests = threading.local()
 
