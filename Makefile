@@ -24,7 +24,7 @@ check: .venv-test/.installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
-	.venv-test/bin/bandit --quiet --recursive --configfile pyproject.toml app training
+	.venv-test/bin/bandit --quiet --recursive app training
 	.venv-test/bin/hadolint Dockerfile
 	.venv-test/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	.venv-test/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/test.yml
