@@ -23,6 +23,7 @@ PRECISIONS = ("int8", "f32")
 # nothing take 25 times their text in memory.
 MOST_CARD_BYTES = 16_000_000
 MOST_BRACKETS = 100_000
+MOST_DEPTH = 20  # of lists and objects in each other; an export writes 7
 MOST_CLASSES = 3_000
 MOST_NAME_BYTES = 200  # a class was a folder's name; file systems take 255
 
@@ -46,6 +47,7 @@ def load(data: bytes) -> dict[str, Any]:
     card = strict_json(data)
     if not isinstance(card, dict) or type(card.get("format")) is not int or card["format"] != FORMAT:
         raise ValueError(f"not a bundle of format {FORMAT}, the only one this version reads")
+    _check_depth(card, MOST_DEPTH)
     # 1e999 and a lone surrogate could be loaded, but never sent
     json.dumps(card, ensure_ascii=False, allow_nan=False).encode()
     return card
@@ -162,6 +164,15 @@ def _optional(place: dict[str, Any], key: str, kind: type) -> Any:
     if value is not None and not isinstance(value, kind):
         raise ValueError(f"{key} must be {'an object' if kind is dict else 'text'}")
     return value
+
+
+def _check_depth(value: dict[str, Any] | list[Any], most: int) -> None:
+    """Refuse what is too deep for whoever writes it as JSON again, further down on the stack."""
+    if most == 0:
+        raise ValueError(f"not JSON of at most {MOST_DEPTH} lists and objects in each other")
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, dict | list):
+            _check_depth(each, most - 1)
 
 
 def _refuse_constant(name: str) -> None:

@@ -240,6 +240,14 @@ TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
         "not JSON",
     ),
     "50,000 lists in each other": (lambda text: "[" * 50_000 + "]" * 50_000, "not JSON"),
+    "21 lists in each other": (
+        lambda text: text.replace(FORMAT, f'"x": {"[" * 20 + "]" * 20}, {FORMAT}'),
+        "20 lists and objects in each other",
+    ),
+    "900 lists in each other": (
+        lambda text: text.replace(FORMAT, f'"x": {"[" * 900 + "]" * 900}, {FORMAT}'),
+        "not JSON of at most",
+    ),
     "two million empty lists": (lambda text: '{"format": 1, "x": [' + "[]," * 2_000_000 + "[]]}", "lists and objects"),
     "17 MB of nothing": (lambda text: text + " " * (MOST_CARD_BYTES + 1), "has more than the 16 MB"),
     "something after it": (lambda text: text + "{}", "not JSON"),
