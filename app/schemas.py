@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.answer import VERDICTS
-from app.bundle import FORMAT, Bundle
+from app.bundle import Bundle
+from app.card import FORMAT
 from app.errors import CODES, Refusal
 
 Json = dict[str, Any]
