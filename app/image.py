@@ -265,7 +265,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _picture_bytes(image: Image.Image, whole: tuple[int, int]) -> float:
-    """Of a JPEG at the scale that it is decoded at: bytes for each of the `whole` photo's pixels, conversion included."""
+    """Of a JPEG at the scale that it is decoded at: bytes for each pixel of the `whole`, conversion included."""
     return {"L": 1, "RGB": 4}.get(image.mode, 8) * image.width * image.height / (whole[0] * whole[1])
 
 

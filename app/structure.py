@@ -154,21 +154,24 @@ def _check_jpeg_head(data: bytes) -> None:
 
 
 def _check_png(data: bytes) -> Cost:
-    position, cost = 8, COSTS["BMP"]
+    position, head, transparent = 8, (8, 6), False
     for _ in range(MAX_CHUNKS):
         size, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"IHDR":
-            cost = _png_cost(data[position + 16], data[position + 17])
+            head = data[position + 16], data[position + 17]
+        transparent = transparent or kind == b"tRNS"
         if kind == b"IEND" or position + 12 + size >= len(data):
-            return cost
+            return _png_cost(*head, transparent)
         position += 12 + size
     raise _absurd("PNG", f"has more than {MAX_CHUNKS} chunks")
 
 
-def _png_cost(depth: int, colour: int) -> Cost:
-    """Inflating and unfiltering go by the bytes of the rows; transparency, which a chunk may add, by the pixels."""
+def _png_cost(depth: int, colour: int, transparent: bool) -> Cost:
+    """Inflating and unfiltering go by the bytes of the rows; transparency by the pixels."""
     raw = CHANNELS.get(colour, 4) * max(depth, 8) / 8
-    return Cost("16-bit PNG" if depth == 16 else "PNG", 5, 4 * raw + (4 if colour == 2 and depth == 8 else 12))
+    transparent = transparent or colour in (4, 6)
+    what = ("transparent " if transparent else "") + ("16-bit PNG" if depth == 16 else "PNG")
+    return Cost(what, 5, 4.4 * raw + (17.5 if transparent else 3))
 
 
 def _check_webp(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A folder of files against the decoder, each within bounds: `make test CORPUS=DIR`; without one, a small folder made here."""
+"""A folder of files against the decoder, each within bounds: `make test CORPUS=DIR`, or one made here."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from bench.worst import BAR_MB, BAR_S
 from tests.attacks.decoding import mended, mutated, subjects
 from tests.photos import encode, upright
 
-COUNT = int(os.environ.get("MUTATIONS", "300"))
+COUNT = int(os.environ.get("MUTATIONS", "200"))
 HANG_S = 60 + COUNT / 4
 
 
