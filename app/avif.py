@@ -2,8 +2,8 @@
 
 The container's word is not enough: libavif decodes whatever size the AV1 data has, up to 16384 × 16384, and scales it
 to what the container says, and it decodes every frame of an item to show the first. So sizes and frames are read here
-as the decoder reads them (AV1 specification, 5.3 to 5.9; ISO/IEC 14496-12 for the boxes), and the tables are bounded
-that it goes through once for each of their entries.
+as the decoder reads them (AV1 specification, 5.3 to 5.9; ISO/IEC 14496-12 for the boxes), and tables that it goes
+through entry by entry are bounded.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Which image formats are read, told from the first bytes, and how large a photo of each may be."""
+"""Which image formats are read, told from the first bytes."""
 
 from __future__ import annotations
 
 import struct
-
-from PIL import AvifImagePlugin, Image
 
 try:
     from pillow_heif import register_heif_opener
@@ -13,20 +11,6 @@ except ImportError:  # the optional extra `heic`; its wheel bundles GPL code, so
 else:
     register_heif_opener(thumbnails=False)
     HEIC = True
-
-# Our own limits are checked on the header, for every format, before a pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
-# A photo is decoded on the core that it was given; more threads would take others' and need more memory.
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-
-# So that the worst photo takes no more than 300 MB and a second of one core (`python -m bench.worst`). Bytes a pixel:
-# WebP 17 (two canvases, and two copies on the way), AVIF 17 (12 bits, alpha), PNG 10 (grey with alpha), GIF 7, HEIF 10.
-# Nanoseconds a pixel: PNG 36 (16 bits with alpha), AVIF 32 and 70 more for each byte of the file. HEIF, which only an
-# extra reads, takes 1.1 s at its limit, and 2.5 s with alpha. A JPEG is scaled down as it is decoded: MAX_HELD_BYTES.
-MOST_PIXELS = {"WEBP": 16_000_000, "AVIF": 12_500_000, "HEIF": 25_000_000, "PNG": 25_000_000, "GIF": 25_000_000}
-MOST_BYTES = {"AVIF": 8_000_000}
-# Of a JPEG whose coefficients are all kept until the last scan: those, and the pixels that come of them.
-MAX_HELD_BYTES = 256_000_000
 
 
 def sniff(data: bytes) -> str | None:

@@ -14,22 +14,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import AvifImagePlugin, Image, ImageOps, PngImagePlugin
 
 from app import structure
-from app.avif import decoded_pixels
 from app.errors import Refusal
-from app.formats import HEIC, MAX_HELD_BYTES, MOST_BYTES, MOST_PIXELS, sniff
+from app.formats import HEIC, sniff
 
-# What Pillow thinks of bad metadata would get into the log in a stranger's words, and each wording be kept for ever.
+# Our own limit is checked on the header, for every format, before a pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+# One photo, one core: how many are decoded at once is for admission to say.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # characters of up to 4 bytes; Pillow would take eight times as many
+# What Pillow thinks of bad metadata would go to stderr in a stranger's words, and each wording be remembered for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_PIXELS = 50_000_000
 MAX_SIZE = 2048  # of the network's input, a side
-MOST_AV1 = (
-    2.5  # times the largest AVIF photo, decoded in all: colours, alpha, and half as much for a gain map or preview
-)
-BYTES_PER_PIXEL = 4  # in Pillow, of RGB and CMYK
+STRIP = 1_000_000  # pixels that are flattened at a time
 
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -112,17 +113,15 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
     if kind is None or (kind == "HEIF" and not HEIC):
         raise _not_an_image(data, kind)
     try:
-        _check_bytes(data, kind)
-        structure.check(data, kind)
+        cost = structure.check(data, kind)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            size = image.size
-            _check_pixels(size, kind, max_pixels)
-            if kind == "AVIF":
-                _check_av1(data)
+            whole, picture = image.size, 0.0
+            structure.check_size(whole, max_pixels)
             if kind == "JPEG":
                 image.draft(None, (enough, enough))
-                _check_held(image.size, structure.coefficient_bytes(data))
-            return _load(image, kind, size)
+                picture = _picture_bytes(image, whole)
+            structure.check_size(whole, cost.limit(len(data), picture), cost.what)
+            return _load(image, kind, whole)
     except Refusal:
         raise
     except Exception as error:  # Pillow raises ten kinds of exception on bad files, MemoryError included
@@ -170,8 +169,8 @@ def resample(photo: Photo, box: Box, size: tuple[int, int]) -> Image.Image:
     return image.transpose(TRANSPOSE[photo.orientation]) if photo.orientation in TRANSPOSE else image
 
 
-def _load(image: Image.Image, kind: str, size: tuple[int, int]) -> Photo:
-    width, height = size
+def _load(image: Image.Image, kind: str, whole: tuple[int, int]) -> Photo:
+    width, height = whole
     notes = []
     if kind != "JPEG" and _is_animated(image):
         notes.append({"code": "first_frame", "text": "first frame of an animation"})
@@ -189,16 +188,33 @@ def _load(image: Image.Image, kind: str, size: tuple[int, int]) -> Photo:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """Pixels that can be averaged: L, RGB, or RGBA already composited on white in place (alpha to be ignored)."""
-    if image.has_transparency_data and image.mode not in ("I;16", "I;16B"):
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        image.paste((255, 255, 255), mask=ImageOps.invert(image.getchannel("A")))
+    """Pixels that can be averaged: L, RGB, or RGBA already composited on white in place (alpha to be ignored).
+
+    In strips, so that no second copy of the photo is needed.
+    """
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
         return image
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode in ("I;16", "I;16B", "I"):  # scaled to 8 bits; Pillow's own convert would clip at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    return image.convert("L" if image.mode in ("1", "F") else "RGB")
+    grey = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+    here = image.mode in ("L", "RGB", "RGBA")
+    flat = image if here else Image.new("L" if grey else "RGB", image.size)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        flat.paste(_flat_strip(image.crop(box)), box)
+    flat.info.pop("transparency", None)
+    return flat
+
+
+def _flat_strip(strip: Image.Image) -> Image.Image:
+    if strip.mode.startswith("I"):  # scaled to 8 bits; Pillow's own convert would clip at 255
+        values = np.asarray(strip)
+        grey = (values.clip(0, 65535) >> 8).astype(np.uint8)
+        grey[values == strip.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey)
+    if strip.has_transparency_data:
+        strip = strip.convert("RGBA")
+        strip.paste((255, 255, 255), mask=ImageOps.invert(strip.getchannel("A")))
+    return strip
 
 
 def _is_animated(image: Image.Image) -> bool:
@@ -216,37 +232,9 @@ def _orientation(image: Image.Image) -> int:
     return value if value in TRANSPOSE else 1
 
 
-def _check_bytes(data: bytes, kind: str) -> None:
-    if len(data) > MOST_BYTES.get(kind, len(data)):
-        raise Refusal("too_large", f"{kind} photos are read up to {MOST_BYTES[kind] / 1e6:g} MB.")
-
-
-def _check_pixels(size: tuple[int, int], kind: str, max_pixels: int) -> None:
-    width, height = size
-    most = min(max_pixels, MOST_PIXELS.get(kind, max_pixels))
-    if width * height > most:
-        limit = "the limit" if most == max_pixels else f"the limit for {kind}"
-        raise Refusal(
-            "too_many_pixels",
-            f"This photo says it is {width} × {height} pixels; {limit} is {most / 1e6:g} megapixels.",
-        )
-
-
-def _check_av1(data: bytes) -> None:
-    """Hold what an AVIF file really has decoded to the limit, whatever size its container says."""
-    largest, total = decoded_pixels(data)
-    if largest > MOST_PIXELS["AVIF"] or total > MOST_AV1 * MOST_PIXELS["AVIF"]:
-        raise Refusal("too_many_pixels", "This AVIF file holds a larger picture than it says.")
-
-
-def _check_held(decoded: tuple[int, int], coefficient_bytes: int) -> None:
-    """Refuse a JPEG that would be held whole, as coefficients and as pixels, in more memory than any photo may take."""
-    if coefficient_bytes and coefficient_bytes + BYTES_PER_PIXEL * decoded[0] * decoded[1] > MAX_HELD_BYTES:
-        raise Refusal(
-            "too_many_pixels",
-            "This photo is too large for a progressive JPEG.",
-            hint="Save it again as an ordinary JPEG, or scale it down first.",
-        )
+def _picture_bytes(image: Image.Image, whole: tuple[int, int]) -> float:
+    """Of a JPEG at the scale that it is decoded at: bytes for each pixel of the `whole`, conversion included."""
+    return {"L": 1, "RGB": 4}.get(image.mode, 8) * image.width * image.height / (whole[0] * whole[1])
 
 
 def _not_an_image(data: bytes, kind: str | None) -> Refusal:

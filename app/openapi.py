@@ -11,7 +11,6 @@ from typing import Any
 
 from app.bundle import Bundle
 from app.errors import CODES
-from app.formats import MOST_PIXELS
 from app.routes import MAX_FILES
 from app.schemas import MEANINGS, TEXT, Json, error_example, examples, ref, schemas
 from app.settings import Settings
@@ -172,11 +171,8 @@ def _classify_url(settings: Settings, bundle: Bundle | None) -> Json:
 
 
 def megapixels(settings: Settings) -> str:
-    """How large a photo may be, in words: the operator's limit, and the formats that have a lower one."""
-    most = settings.max_pixels_mp
-    lower = {kind: pixels / 1e6 for kind, pixels in MOST_PIXELS.items() if pixels / 1e6 < most}
-    but = ", ".join(f"{limit:g} as {kind}" for kind, limit in lower.items())
-    return f"{most:g} megapixels" + (f" ({but})" if but else "")
+    """How large a photo may be, in words."""
+    return f"{settings.max_pixels_mp:g} megapixels (fewer as WebP, AVIF, GIF or HEIC, or as PNG with transparency)"
 
 
 def _options(bundle: Bundle | None) -> list[Json]:

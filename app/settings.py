@@ -107,7 +107,7 @@ class Settings:
     max_upload_mb: float = option(20.0, "largest request body, in megabytes", number(float, 0.001, 1000))
     max_pixels_mp: float = option(
         50.0,
-        "largest photo, in megapixels; WebP, AVIF, PNG, GIF and HEIC have lower limits of their own",
+        "largest photo, in megapixels; those that take more memory or time a pixel have lower limits of their own",
         number(float, 0.001, 1000),
     )
     url_hosts: str = option(
