@@ -170,7 +170,8 @@ def test_pillow_says_nothing_of_strangers_files() -> None:
     """Its warnings would be lines on stderr in a stranger's words, and each wording be remembered for ever."""
     code = (
         "import sys; from app.image import read_photo; from PIL import TiffImagePlugin as t;"
-        "read_photo(sys.stdin.buffer.read(), enough=512); print(len(set(getattr(t, '__warningregistry__', ())) - {'version'}))"
+        "read_photo(sys.stdin.buffer.read(), enough=512);"
+        "print(len(set(getattr(t, '__warningregistry__', ())) - {'version'}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], input=overlapping_exif(5000), cwd=ROOT, capture_output=True, check=True
