@@ -98,7 +98,7 @@ def gif(width: int, height: int) -> bytes:
 def bmp_runs(width: int, height: int) -> bytes:
     """A bitmap of runs one pixel long."""
     head = struct.pack("<IHHIIiiHHIIIIII", 0, 0, 0, 1078, 40, width, height, 1, 8, 1, 0, 0, 0, 0, 0)
-    return b"BM" + head + bytes(range(256)) * 4 + b"\x01\x05" * (width * height)
+    return b"BM" + head + bytes(range(256)) * 4 + b"\x01\x05" * (width * height) + b"\0\1"
 
 
 def lying_avif(side: int, says: int) -> bytes:
