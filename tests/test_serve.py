@@ -248,15 +248,6 @@ def test_draining_has_an_end() -> None:
         assert live.process.wait(HANG_S) == 0
 
 
-def test_a_second_signal_stops_at_once() -> None:
-    with live_service("--drain-s", "300") as live, connection(live.port) as sock:
-        sock.sendall(upload_head(BODY) + BODY[:1000])
-        live.process.send_signal(signal.SIGTERM)
-        until(lambda: get(live, "/readyz").status_code == 503)
-        live.process.send_signal(signal.SIGTERM)
-        assert live.process.wait(HANG_S) == 0
-
-
 # ── settings at work ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -49,13 +49,6 @@ def bundle(tmp_path: Path, kept: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Canary]:
-    watched = Canary(tmp_path / "outside")
-    yield watched
-    watched.close()
-
-
 def first(card: dict[str, Any]) -> dict[str, Any]:
     """The card's first golden photo."""
     photo: dict[str, Any] = card["golden"]["photos"][0]

@@ -44,13 +44,6 @@ def bundle(shared: Path) -> Path:
     return shared
 
 
-@pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Canary]:
-    watched = Canary(tmp_path / "outside")
-    yield watched
-    watched.close()
-
-
 def node(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
     """The first node of that kind."""
     return next(each for each in model.graph.node if each.op_type == operator)
