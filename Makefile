@@ -1,13 +1,15 @@
 # make serve: the service, with only what serving needs.   make test: everything, a real browser included.
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench bench-peers lock image clean .venv .venv-test
+.PHONY: help serve test check audit sbom bench bench-peers lock image clean .venv .venv-test
 
 help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
-	@echo "make test    lint, types and every test, a real browser included"
-	@echo "make check   lint and types only"
-	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 25 minutes (the rivals' rows go)"
+	@echo "make test    lint, types and every test, a real browser included (CORPUS=DIR: on the files of DIR too)"
+	@echo "make check   lint, types and security rules only"
+	@echo "make audit   known weaknesses of what serving needs (asks PyPI, so it needs a connection)"
+	@echo "make sbom    sbom.json: what serving needs, as CycloneDX"
+	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 40 minutes (the rivals' rows go)"
 	@echo "make bench-peers   the same beside LitServe, BentoML, Ray Serve, which it installs in .venv-peers (6 GB each)"
 	@echo "make image   the container image tellapart, by docker (ENGINE=podman: by podman); see docs/deploy.md"
 	@echo "make lock    requirements.txt anew: the newest versions that pyproject.toml allows, with their hashes"
@@ -22,9 +24,18 @@ check: .venv-test/.installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
+	.venv-test/bin/bandit --quiet --recursive app training
 	.venv-test/bin/hadolint Dockerfile
 	.venv-test/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	.venv-test/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/test.yml
+
+audit: .venv-test/.installed
+	.venv-test/bin/pip-audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off \
+		|| { echo "make audit: a weakness, listed above, or not everything could be looked up: it asks pypi.org"; exit 1; }
+
+sbom: .venv-test/.installed
+	.venv-test/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom.json requirements.txt
 
 bench: .venv-test/.installed
 	.venv-test/bin/python -m bench
@@ -66,7 +77,7 @@ endef
 
 .venv-test/.installed: pyproject.toml
 	$(call venv,.venv-test)
-	@.venv-test/bin/uv pip install --quiet --python .venv-test/bin/python -r pyproject.toml --extra train --group lint --group test
+	@.venv-test/bin/uv pip install --quiet --python .venv-test/bin/python -r pyproject.toml --extra train --group lint --group audit --group test
 	@touch $@
 
 # What the peers' own examples need, and what our decode and engine need; all as new as it goes.

@@ -1,4 +1,4 @@
-"""The bundle on disk: model.json, weights.safetensors, model.onnx, golden/. Reads and checks; runs nothing.
+"""The bundle: model.json, weights.safetensors, model.onnx, golden/. Reads and checks; runs nothing.
 
 No pickle, TorchScript or other format that can hold code is ever opened.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from app.answer import VERDICTS
+from app import card as cards
+from app import graph
+from app.bundle_files import check_file, read_own, tensor_places
+from app.card import CARD, GRAPH, WEIGHTS
 from app.errors import BundleError
 from app.image import Preprocess
 
-FORMAT = 1
-CARD, GRAPH, WEIGHTS = "model.json", "model.onnx", "weights.safetensors"
-
-# Fewer golden photos, or ones held less tightly, would let a changed bundle pass.
-FEWEST_GOLDEN = 6
-MOST_TOLERANCE = 0.01
+# What reading something that no export wrote can raise.
+FAULTS = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -62,21 +62,25 @@ class Bundle:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and check a bundle: files, sizes, sha256, version, tensors against classes. Raises BundleError."""
+    """Read and check a bundle: card, files, sizes, sha256, version, tensors, graph. Raises BundleError."""
     card = _read_card(folder)
     try:
         bundle = _parse(folder, card)
-        _check_files(folder, card["files"])
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise BundleError(f"{folder / CARD} is not a complete bundle card: {type(error).__name__} {error}.") from error
-    except OSError as error:
-        raise BundleError(f"{error.filename or folder} cannot be read: {error.strerror}.") from error
+    except FAULTS as error:
+        raise BundleError(f"{folder / CARD} is not a complete bundle card: {_reason(error)}.") from error
+    for name, expected in card["files"].items():
+        check_file(folder, name, expected)
     if bundle.version != content_version(card):
         raise BundleError(
             f"{folder / CARD} says version {bundle.version}, but its content makes {content_version(card)}: "
             "the card was changed after the export."
         )
-    _check_tensors(bundle)
+    places = _check_tensors(bundle)
+    try:
+        data = read_own(folder, GRAPH, cards.MOST_BYTES[GRAPH])
+        graph.check(data, places, len(bundle.classes), bundle.preprocess.size)
+    except FAULTS as error:
+        raise BundleError(f"{bundle.graph} is not a graph that an export writes: {_reason(error)}.") from error
     return bundle
 
 
@@ -97,7 +101,7 @@ def float_weights(weights: dict[str, Array]) -> dict[str, Array]:
     floats = {}
     for name, array in weights.items():
         if array.dtype == np.int8:
-            scale = weights[f"{name}_scale"].reshape(-1, *[1] * (array.ndim - 1))
+            scale = weights[f"{name}_scale"].reshape(array.shape[0], *[1] * (array.ndim - 1))
             floats[name] = array.astype(np.float32) * scale
         elif not name.endswith(".weight_scale"):
             floats[name] = array
@@ -106,89 +110,65 @@ def float_weights(weights: dict[str, Array]) -> dict[str, Array]:
 
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
-    if path.exists() and not path.is_file():
-        raise BundleError(f"{path} is not a file.")
     try:
-        card = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return cards.load(read_own(folder, CARD, cards.MOST_CARD_BYTES))
     except FileNotFoundError:
         what = "has no model.json" if folder.is_dir() else "does not exist"
         raise BundleError(f"{folder} {what}: give the folder of a bundle, such as models/bears.") from None
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise BundleError(f"{path} is not a bundle of format {FORMAT}, the only one this version reads.")
-    return card
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    except ValueError as error:
+        raise BundleError(f"{path} is {_reason(error)}.") from error
 
 
 def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
-    classes = tuple(card["classes"])
-    if not all(map(_is_name, classes)) or len({*classes, *VERDICTS}) != len(classes) + 2:
-        raise ValueError(f"classes must be different printable names, none of them {' or '.join(VERDICTS)}")
-    if len(classes) < 2:
-        raise ValueError("at least two classes are needed")
-    golden = tuple(
-        GoldenPhoto(folder / photo["file"], tuple(float(photo["probabilities"][c]) for c in classes))
-        for photo in card["golden"]["photos"]
-    )
-    if not _is_name(card["name"]):
-        raise ValueError("name must be printable")
-    json.dumps(card, ensure_ascii=False).encode()  # a lone surrogate could be loaded, but never sent
-    tolerance = float(card["golden"]["tolerance"])
-    if len(golden) < FEWEST_GOLDEN or not 0 < tolerance <= MOST_TOLERANCE:
-        raise ValueError(f"{FEWEST_GOLDEN} golden photos are needed, and a tolerance of at most {MOST_TOLERANCE}")
-    if any(photo["file"] not in card["files"] for photo in card["golden"]["photos"]):
-        raise ValueError("a golden photo is not among its files")
+    """What the card says; none of its files is looked at."""
+    classes = cards.check_classes(card["classes"])
+    golden = cards.read_golden(card["golden"], classes)
+    cards.check_files(card["files"], list(golden))
+    cards.check_shown(card)
+    if not cards.is_name(card["name"]):
+        raise ValueError(f"name must be printable, of up to {cards.MOST_NAME_BYTES} bytes")
+    if card["precision"] not in cards.PRECISIONS:
+        raise ValueError(f"precision must be {' or '.join(cards.PRECISIONS)}")
+    if not re.fullmatch("[0-9a-f]{12}", card["version"]):
+        raise ValueError("version must be 12 hex digits")
+    temperature = card.get("calibration", {}).get("temperature", 1.0)
     return Bundle(
         folder=folder,
         card=card,
         name=card["name"],
-        version=str(card["version"]),
+        version=card["version"],
         classes=classes,
-        preprocess=Preprocess.from_json(card["preprocess"]),
-        precision=str(card["precision"]),
-        temperature=float(card.get("calibration", {}).get("temperature", 1.0)),
-        tolerance=tolerance,
-        golden=golden,
+        preprocess=cards.read_preprocess(card["preprocess"]),
+        precision=card["precision"],
+        temperature=cards.within(temperature, *cards.TEMPERATURES, "temperature"),
+        tolerance=cards.within(card["golden"]["tolerance"], 1e-9, cards.MOST_TOLERANCE, "tolerance"),
+        golden=tuple(GoldenPhoto(folder / file, row) for file, row in golden.items()),
     )
 
 
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and value.strip() != ""
-
-
-def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
-    root = folder.resolve()
-    for name in {GRAPH, WEIGHTS} - files.keys():
-        raise BundleError(f"{folder / CARD} does not list {name}.")
-    for name, expected in files.items():
-        path = (folder / name).resolve()
-        if not path.is_relative_to(root):
-            raise BundleError(f"{folder / CARD} lists {name!r}, which is outside the bundle.")
-        if not path.is_file():
-            raise BundleError(f"{folder / name} is missing.")
-        if path.stat().st_size != expected["bytes"]:
-            raise BundleError(f"{folder / name} has {path.stat().st_size} bytes instead of {expected['bytes']}.")
-        if file_entry(path)["sha256"] != expected["sha256"]:
-            raise BundleError(f"{folder / name} was changed: its sha256 is not the one in {CARD}.")
-
-
-def _check_tensors(bundle: Bundle) -> None:
+def _check_tensors(bundle: Bundle) -> graph.Places:
+    """Hold the tensors to the card; returns where each lies."""
     path = bundle.folder / WEIGHTS
     try:
+        places = tensor_places(bundle.folder)  # which bounds the header, before a library reads it
         weights = bundle.weights()
     except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path} is not a safetensors file: {error}.") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{path} holds tensors that no bundle has: {type(error).__name__} {error}.") from error
+        raise BundleError(f"{path} is not a safetensors file: {_reason(error)}.") from error
+    except FAULTS as error:
+        raise BundleError(f"{path} holds tensors that no bundle has: {_reason(error)}.") from error
     shape = weights["fc.weight"].shape if "fc.weight" in weights else None
     if shape != (len(bundle.classes), 512):
         raise BundleError(f"{path}: fc.weight has shape {shape}, but {CARD} names {len(bundle.classes)} classes.")
     for name, expected in zip(("scale", "shift"), bundle.preprocess.scale_and_shift(), strict=True):
-        if name not in weights or not np.allclose(weights[name].ravel(), expected, rtol=1e-5, atol=0):
+        found = weights.get(name, np.zeros(0))
+        if found.size != expected.size or not np.allclose(found.ravel(), expected, rtol=1e-5, atol=0):
             raise BundleError(f"{path} normalises with another mean or std than {CARD} says.")
+    return places
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, as a part of a sentence: in one line, whatever a file put into it."""
+    text = str(error) if type(error) in (ValueError, SafetensorError) else f"{type(error).__name__} {error}"
+    return "".join(c if c.isprintable() else " " for c in text)[:300].strip().rstrip(".")

@@ -64,8 +64,9 @@ class OpenVinoEngine:
         core.set_property({"ENABLE_MMAP": False})  # a bundle changed on disk must not change the answers
         try:
             self._model = off_main_thread(core.compile_model, core.read_model(graph), "CPU", self._plan())
-        except RuntimeError as error:
-            raise BundleError(f"OpenVINO cannot read {graph}: {str(error).strip().splitlines()[-1]}") from error
+        except (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300].rstrip(".")
+            raise BundleError(f"OpenVINO cannot read {graph}: {reason}.") from error
         self._requests = threading.local()
 
     def _plan(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class TorchEngine:
         try:
             tensors = {name: torch.from_numpy(array) for name, array in float_weights(bundle.weights()).items()}
             self._network.load_state_dict(tensors)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise BundleError(
                 f"{bundle.folder} does not hold a ResNet34's tensors: {str(error).split()[-1]}."
             ) from error

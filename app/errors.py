@@ -16,6 +16,7 @@ CODES: dict[str, tuple[int, str]] = {
     "too_many_pixels": (413, "Scale the photo down first."),
     "not_an_image": (415, "Send a photo as JPEG, PNG, WebP, GIF, BMP or AVIF."),
     "broken_image": (422, "Open the photo in an image editor and save it again as JPEG."),
+    "large_head": (431, "Send fewer or shorter headers, or a shorter address."),
     "internal": (500, "Try again; if it stays, tell the operator."),
     "fetch_failed": (502, "Check the address in a browser, or download the photo and upload it."),
     "busy": (503, "Wait as long as Retry-After says, then send it again."),

@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import io
 import math
-import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import AvifImagePlugin, Image, ImageOps, PngImagePlugin
 
 from app import structure
 from app.errors import Refusal
-
-try:
-    from pillow_heif import register_heif_opener
-except ImportError:  # the optional extra `heic`; its wheel bundles GPL code, so it is not in the container
-    HEIC = False
-else:
-    register_heif_opener(thumbnails=False)
-    HEIC = True
+from app.formats import HEIC, sniff
 
 # Our own limit is checked on the header, for every format, before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# One photo, one core: how many are decoded at once is for admission to say.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20  # characters of up to 4 bytes; Pillow would take eight times as many
+# What Pillow thinks of bad metadata would go to stderr in a stranger's words, and each wording be remembered for ever.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_PIXELS = 50_000_000
 MAX_SIZE = 2048  # of the network's input, a side
+STRIP = 1_000_000  # pixels that are flattened at a time
 
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -104,30 +103,6 @@ class Photo:
         return (sides[1], sides[0]) if self.orientation in SWAPS_SIDES else sides
 
 
-def sniff(data: bytes) -> str | None:
-    """Name the image format from the first bytes, as Pillow calls it; None if it is none that we read."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:2] == b"BM" and data[14:18] in (struct.pack("<I", n) for n in (12, 40, 52, 56, 64, 108, 124)):
-        return "BMP"
-    if data[4:8] == b"ftyp":
-        return _sniff_heif(data)
-    return None
-
-
-def _sniff_heif(data: bytes) -> str | None:
-    brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
-    if b"avif" in brands or b"avis" in brands:
-        return "AVIF"
-    return "HEIF" if any(brand in brands for brand in (b"heic", b"heix", b"mif1", b"hevc", b"msf1")) else None
-
-
 def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode photo bytes; a JPEG is decoded at 1/2, 1/4 or 1/8 scale while both sides stay ≥ `enough` pixels.
 
@@ -138,10 +113,15 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
     if kind is None or (kind == "HEIF" and not HEIC):
         raise _not_an_image(data, kind)
     try:
-        structure.check(data, kind)
+        cost = structure.check(data, kind)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            _check_pixels(image.size, max_pixels)
-            return _load(image, kind, enough)
+            whole, picture = image.size, 0.0
+            structure.check_size(whole, max_pixels)
+            if kind == "JPEG":
+                image.draft(None, (enough, enough))
+                picture = _picture_bytes(image, whole)
+            structure.check_size(whole, cost.limit(len(data), picture), cost.what)
+            return _load(image, kind, whole)
     except Refusal:
         raise
     except Exception as error:  # Pillow raises ten kinds of exception on bad files, MemoryError included
@@ -189,12 +169,10 @@ def resample(photo: Photo, box: Box, size: tuple[int, int]) -> Image.Image:
     return image.transpose(TRANSPOSE[photo.orientation]) if photo.orientation in TRANSPOSE else image
 
 
-def _load(image: Image.Image, kind: str, enough: int) -> Photo:
-    width, height = image.size
+def _load(image: Image.Image, kind: str, whole: tuple[int, int]) -> Photo:
+    width, height = whole
     notes = []
-    if kind == "JPEG":
-        image.draft(None, (enough, enough))
-    elif _is_animated(image):
+    if kind != "JPEG" and _is_animated(image):
         notes.append({"code": "first_frame", "text": "first frame of an animation"})
     image.load()
     shrink = max(1, round(width / image.width))
@@ -210,16 +188,33 @@ def _load(image: Image.Image, kind: str, enough: int) -> Photo:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """Pixels that can be averaged: L, RGB, or RGBA already composited on white in place (alpha to be ignored)."""
-    if image.has_transparency_data and image.mode not in ("I;16", "I;16B"):
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        image.paste((255, 255, 255), mask=ImageOps.invert(image.getchannel("A")))
+    """Pixels that can be averaged: L, RGB, or RGBA already composited on white in place (alpha to be ignored).
+
+    In strips, so that no second copy of the photo is needed.
+    """
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
         return image
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode in ("I;16", "I;16B", "I"):  # scaled to 8 bits; Pillow's own convert would clip at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    return image.convert("L" if image.mode in ("1", "F") else "RGB")
+    grey = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+    here = image.mode in ("L", "RGB", "RGBA")
+    flat = image if here else Image.new("L" if grey else "RGB", image.size)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        flat.paste(_flat_strip(image.crop(box)), box)
+    flat.info.pop("transparency", None)
+    return flat
+
+
+def _flat_strip(strip: Image.Image) -> Image.Image:
+    if strip.mode.startswith("I"):  # scaled to 8 bits; Pillow's own convert would clip at 255
+        values = np.asarray(strip)
+        grey = (values.clip(0, 65535) >> 8).astype(np.uint8)
+        grey[values == strip.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey)
+    if strip.has_transparency_data:
+        strip = strip.convert("RGBA")
+        strip.paste((255, 255, 255), mask=ImageOps.invert(strip.getchannel("A")))
+    return strip
 
 
 def _is_animated(image: Image.Image) -> bool:
@@ -237,13 +232,9 @@ def _orientation(image: Image.Image) -> int:
     return value if value in TRANSPOSE else 1
 
 
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise Refusal(
-            "too_many_pixels",
-            f"This photo says it is {width} × {height} pixels; the limit is {max_pixels / 1e6:g} megapixels.",
-        )
+def _picture_bytes(image: Image.Image, whole: tuple[int, int]) -> float:
+    """Of a JPEG at the scale that it is decoded at: bytes for each pixel of the `whole`, conversion included."""
+    return {"L": 1, "RGB": 4}.get(image.mode, 8) * image.width * image.height / (whole[0] * whole[1])
 
 
 def _not_an_image(data: bytes, kind: str | None) -> Refusal:

@@ -6,6 +6,7 @@ name, URL or header, but for a request id and a trace id of the right form.
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
@@ -29,6 +30,8 @@ QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx2", "httpcore2")
 MAX_DETAIL = 200  # characters; a decoder's words may quote the photo
 MAX_TRACEBACK = 8_000
 PLAIN = re.compile(r"[\w./:+-]+")
+
+codecs.lookup("unicode_escape")  # loads it now: the line that tells that no file may be opened any more needs it
 
 log = logging.getLogger(NAME)
 

@@ -126,7 +126,7 @@ def _upload(settings: Settings, bundle: Bundle | None) -> Json:
         "summary": "Classify photos that you send",
         "description": (
             f"Takes a form with one photo, or up to {MAX_FILES}, {settings.max_upload_mb:g} MB in all and "
-            f"{settings.max_pixels_mp:g} megapixels each. One is answered with an object; several with a list of "
+            f"{megapixels(settings)} each. One is answered with an object; several with a list of "
             "objects, or errors where a photo was refused, in the order sent."
         ),
         "parameters": _options(bundle),
@@ -149,7 +149,7 @@ def _classify_url(settings: Settings, bundle: Bundle | None) -> Json:
         "operationId": "classify_url",
         "summary": "Classify a photo at a URL",
         "description": (
-            f"Fetches the photo, up to {settings.max_upload_mb:g} MB and {settings.max_pixels_mp:g} megapixels. "
+            f"Fetches the photo, up to {settings.max_upload_mb:g} MB and {megapixels(settings)}. "
             + sources.get(settings.url_hosts, "Only hosts that the operator listed are fetched from.")
         ),
         "parameters": [
@@ -168,6 +168,11 @@ def _classify_url(settings: Settings, bundle: Bundle | None) -> Json:
             **_refusals(*PHOTO, *FETCH),
         },
     }
+
+
+def megapixels(settings: Settings) -> str:
+    """How large a photo may be, in words."""
+    return f"{settings.max_pixels_mp:g} megapixels (fewer as WebP, AVIF, GIF or HEIC, or as PNG with transparency)"
 
 
 def _options(bundle: Bundle | None) -> list[Json]:

@@ -60,7 +60,8 @@ async def fetch_and_classify(request: Request, classifier: Classifier, url: str,
     service: Service = request.state.service
     with outcome_of(request.scope).timed("fetch"):
         photo = await service.fetcher.fetch(url)
-    headers = {"ETag": etag(request, classifier.bundle, photo, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
+    digest = await asyncio.to_thread(sha256, photo)  # of 20 MB it would hold the event loop for tens of milliseconds
+    headers = {"ETag": etag(request, classifier.bundle, digest, options), "Cache-Control": f"max-age={URL_MAX_AGE_S}"}
     known = ", ".join(request.headers.getlist("if-none-match"))  # a list may come in several lines
     if headers["ETag"] in known or known == "*":
         return Response(status_code=304, headers={**headers, "Vary": "Accept"})
@@ -173,11 +174,16 @@ def read_url(request: Request) -> str:
     return urls[0]
 
 
-def etag(request: Request, bundle: Bundle, photo: bytes, options: Options) -> str:
-    """A strong tag over the bundle, the photo's bytes, the options and the representation."""
+def etag(request: Request, bundle: Bundle, digest: str, options: Options) -> str:
+    """A strong tag over the bundle, the photo's digest, the options and the representation."""
     face = "page" if respond.wants_page(request.headers) else "json"
-    content = f"{bundle.version} {hashlib.sha256(photo).hexdigest()} {options} {face}"
-    return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+    content = f"{bundle.version} {digest} {options} {face}"
+    return f'"{sha256(content.encode())[:32]}"'
+
+
+def sha256(data: bytes) -> str:
+    """In hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def respond_with(request: Request, result: dict[str, Any]) -> Response:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.answer import VERDICTS
-from app.bundle import FORMAT, Bundle
+from app.bundle import Bundle
+from app.card import FORMAT
 from app.errors import CODES, Refusal
 
 Json = dict[str, Any]
@@ -25,6 +26,7 @@ MEANINGS = {
     "too_many_pixels": "The photo has more megapixels than this service takes.",
     "not_an_image": "This is not an image in a format that this service reads.",
     "broken_image": "The photo is damaged and cannot be read.",
+    "large_head": "The headers of the request are larger than 32 KB together.",
     "internal": "Something went wrong here.",
     "fetch_failed": "The site could not be reached, or did not answer with a photo.",
     "busy": "The service is busy.",

@@ -105,7 +105,11 @@ class Settings:
         None, "photos inferred at once, on a core each; auto: one per usable core", auto_or(number(int, 1, 256))
     )
     max_upload_mb: float = option(20.0, "largest request body, in megabytes", number(float, 0.001, 1000))
-    max_pixels_mp: float = option(50.0, "largest photo, in megapixels", number(float, 0.001, 1000))
+    max_pixels_mp: float = option(
+        50.0,
+        "largest photo, in megapixels; those that take more memory or time a pixel have lower limits of their own",
+        number(float, 0.001, 1000),
+    )
     url_hosts: str = option(
         "public",
         "where /classify-url may fetch from: public, none, or a list such as minio:9000,*.example.org",

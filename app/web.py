@@ -8,7 +8,6 @@ import base64
 import binascii
 import hmac
 import time
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
@@ -75,16 +74,23 @@ class Recorder:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
-        except Exception as error:  # noqa: BLE001 (what it is stands in the log, and is not told to the client)
-            outcome.fault = error
-            if not outcome.total_s:
-                response = refusal_response(scope, Refusal("internal", "Something went wrong here."))
-                await response(scope, receive, send_with_id)
+            await self._run(scope, receive, send_with_id, outcome)
         finally:
             outcome.total_s = outcome.total_s or time.perf_counter() - started
             if "service" in scope["state"]:
                 scope["state"]["service"].record(outcome)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send, outcome: Outcome) -> None:
+        try:
+            await self.app(scope, receive, send)
+            return
+        except asyncio.CancelledError:  # by the server, whose time to drain is over: nobody else cancels a request
+            refusal = Refusal("draining", "The service is shutting down.", retry_after_s=5)
+        except Exception as error:  # noqa: BLE001 (what it is stands in the log, and is not told to the client)
+            outcome.fault = error
+            refusal = Refusal("internal", "Something went wrong here.")
+        if not outcome.total_s:
+            await refusal_response(scope, refusal)(scope, receive, send)
 
 
 def begin(scope: Scope) -> Outcome:
@@ -156,7 +162,7 @@ class BodyLimits:
             try:
                 await (_refuse_two_lengths if two_lengths else self.app)(scope, body.receive, body.send)
             finally:
-                self.held -= body.read
+                body.release()
         else:
             await self.app(scope, receive, send)
 
@@ -177,7 +183,7 @@ class _Body:
         self.declared = int(declared) if declared.isdigit() else 0
         self.ended = not (declared or "transfer-encoding" in headers)
         self._receive, self._send = receive, send
-        self.read = 0
+        self.read = self.held = 0  # bytes that came, and those of them in memory
         self.deadline = time.monotonic() + limits.timeout_s
 
     async def receive(self) -> Message:
@@ -191,10 +197,9 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             raise Refusal("slow_body", "The upload took too long.") from None
-        size = len(message.get("body", b""))
-        self.read += size
+        size = self._count(message)
+        self.held += size
         self.limits.held += size
-        self.ended = not message.get("more_body", False)
         if self.read > self.limits.max_bytes:
             raise self._too_large()
         if self.limits.held > BODIES * self.limits.max_bytes:
@@ -210,13 +215,29 @@ class _Body:
         await self._send(message)
 
     async def _linger(self) -> None:
-        try:
-            async with asyncio.timeout(LINGER_S):
-                while not self.ended:
-                    message: dict[str, Any] = dict(await self._receive())
-                    self.ended = not message.get("more_body", False)
-        except TimeoutError:
-            return
+        """Read on and throw away, until LINGER_S without a byte, for as long as any upload may take; and no longer than
+        LINGER_S once there is more than any upload may have."""
+        self.release()
+        deadline = self.deadline
+        while not self.ended:
+            if max(self.declared, self.read) > self.limits.max_bytes:
+                deadline = min(deadline, time.monotonic() + LINGER_S)
+            try:
+                async with asyncio.timeout(min(LINGER_S, deadline - time.monotonic())):
+                    message = await self._receive()
+            except (TimeoutError, asyncio.CancelledError):  # the latter where the server's time to drain is over
+                return
+            self._count(message)
+
+    def _count(self, message: Message) -> int:
+        size = len(message.get("body", b""))
+        self.read += size
+        self.ended = not message.get("more_body", False)
+        return size
+
+    def release(self) -> None:
+        self.limits.held -= self.held
+        self.held = 0
 
     def _too_large(self) -> Refusal:
         return Refusal("too_large", f"This upload is larger than {self.limits.max_bytes / 1e6:g} MB.")

@@ -65,6 +65,7 @@ def flood(
     after = one(port, requests[0])
     ended = load.started + load.seconds
     refused = [answer for answer in load.answers if answer.status == 503]
+    unwell = sum(probe.status != 200 for probe in load.health)
     client_cpu = load.cpu_s / load.seconds
     possible = beside_refusals(
         usable_cores(), len(refused) / load.seconds * refusal_ms / 1000, client_cpu, at_peak["cpu_ms"]
@@ -80,7 +81,7 @@ def flood(
         "refusal_p50_ms": load.ms(50, 503),
         "refusal_p99_ms": load.ms(99, 503),
         "without_retry_after": sum(not answer.retry_after for answer in refused),
-        "other_errors": len(load.answers) - load.statuses[200] - len(refused) - load.statuses[NOT_SENT],
+        "other_errors": len(load.answers) - load.statuses[200] - len(refused) - load.statuses[NOT_SENT] + unwell,
         "not_sent": load.statuses[NOT_SENT],
         "health_p99_ms": load.health_ms(99),
         "normal_after_s": normal_after_s(load, after, ended),

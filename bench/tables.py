@@ -134,7 +134,8 @@ def soak(found: dict[str, Any]) -> Iterator[Table]:
         ["answers other than they must be", wrong, 0],
         *([words, found[key], bar] for key, words, bar in SOAK),
     ]
-    yield f"{found['requests']:,} mixed requests after a first leg", ["", "", "bar"], rows
+    title = f"{found['requests']:,} requests in {found['seconds'] / 60:g} minutes, {found['hostile']:,} of them hostile"
+    yield title, ["", "", "bar"], rows
 
 
 def start(found: dict[str, Any]) -> Iterator[Table]:
@@ -177,10 +178,11 @@ BURST = (
     ("health_max_ms", "health checks: longest, ms", ""),
 )
 SOAK = (
-    ("memory_mb", "memory after them, MB", "≤ 400"),
-    ("memory_mb_grown", "memory grown by, MB", "≤ 10"),
+    ("loaded_mb_grown", "memory under load grown by, MB", "≤ 10"),
     ("descriptors_grown", "descriptors grown by", "0"),
     ("threads_grown", "threads grown by", "0"),
+    ("health_p99_ms", "probes beside it: p99, ms", "≤ 20"),
+    ("health_max_ms", "probes beside it: longest, ms", ""),
 )
 START = (
     ("fresh_clone_s", "fresh clone to ready, installs included, s", "≤ 90"),

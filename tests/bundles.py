@@ -14,7 +14,8 @@ import torch
 from safetensors.numpy import load_file
 from torchvision.models import resnet34
 
-from app.bundle import CARD, WEIGHTS, Bundle, content_version, file_entry, float_weights
+from app.bundle import Bundle, content_version, file_entry, float_weights
+from app.card import CARD, WEIGHTS
 from app.settings import ROOT
 
 # Other names for the classes: two of them exchanged; all of them new.

@@ -109,7 +109,8 @@ def serving(bout: dict[str, Any]) -> dict[str, Any]:
     return {**start, "closed": dict.fromkeys(("1", "8", "32"), bout), "open": dict.fromkeys(OPEN, bout)}
 
 
-GROWN = {"memory_mb": 196.0, "memory_mb_grown": 2.5, "descriptors_grown": 0, "threads_grown": 0}
+GROWN = {"loaded_mb_grown": 2.5, "descriptors_grown": 0, "threads_grown": 0}
+GROWN |= {"seconds": 90.0, "hostile": 1, "health_p99_ms": 3.0, "health_max_ms": 9.0}
 SERVED = {"tellapart, int8": serving(BOUT), "plain": serving(SLOW)}
 
 
@@ -122,7 +123,8 @@ def test_the_report_shows_what_is_there(tmp_path: Path) -> None:
     assert "| tellapart, int8 |" + " 4 / 1,234 |" * 7 in lines
     assert "| plain | 4 | – | 4 | – |" in lines  # our rate and p99 in times of its own
     assert "| answers other than they must be | 1 | 0 |" in lines
-    assert "| memory grown by, MB | 2.5 | ≤ 10 |" in lines
+    assert "| memory under load grown by, MB | 2.5 | ≤ 10 |" in lines
+    assert any("10 requests in 1.5 minutes, 1 of them hostile" in line for line in lines)
     assert not any("fresh clone" in line for line in lines)
 
 

@@ -14,6 +14,7 @@ from app.classifier import load_classifier
 from app.cpu import Plan
 from bench import plans, soak
 from bench.bundles import INT8, f32_bundle
+from bench.hostile import AS_EXPECTED, Act
 from bench.load import get, upload
 from bench.overload import room
 from bench.served import OPEN, ROOM, one_round, tellapart
@@ -88,10 +89,15 @@ def test_a_full_service_refuses_every_upload() -> None:
 
 def test_a_soak_gets_the_answers_that_it_expects() -> None:
     kinds = soak.kinds()
-    assert sum(weight for *_, weight in kinds) == 100
+    assert sum(weight for *_, weight in kinds) == pytest.approx(100)
+    acts = [what for what, *_ in kinds if isinstance(what, Act)]
     ours = tellapart("tellapart", INT8, "--threads", "1", "--max-waiting", "20", port=free_port())
     with service(ours) as (pid, _):
-        assert soak.leg(ours.port, iter(kinds)) == {"as expected": len(kinds)}
+        found = soak.leg(ours.port, pid, iter(kinds), HANG_S)
+        assert found.answers == {AS_EXPECTED: len(kinds)}
+        assert found.hostile == len(acts)
+        assert len(found.health_s) == len(found.memory_mb) > 0
+        assert min(found.memory_mb) > 50
         held = soak.look(pid)
         assert held["memory_mb"] > 50
         assert held["threads"] > 1

@@ -80,8 +80,9 @@ def test_a_key_needs_only_the_lines_that_are_there(tmp_path: Path) -> None:
 
 def test_the_workflow_runs_make_test_on_the_oldest_python_and_may_only_read() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
-    (job,) = workflow["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
+    runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in workflow["jobs"].items()}
+    assert runs == {"test": ["make test"], "audit": ["make audit sbom"]}
+    job = workflow["jobs"]["test"]
     assert workflow["permissions"] == {"contents": "read"}
     floor = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     assert job["strategy"]["matrix"]["python"][0] == floor

@@ -13,9 +13,10 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from app.errors import Refusal
-from app.image import Preprocess, fit, model_input, read_photo, sniff
+from app.formats import sniff
+from app.image import Preprocess, fit, model_input, read_photo
 from app.structure import MAX_SCANS
-from tests.photos import encode, photo, real_photos, upright
+from tests.photos import encode, real_photos, upright
 
 PREPROCESS = Preprocess()
 ENOUGH = 2 * PREPROCESS.resize
@@ -62,11 +63,16 @@ def palette_with_transparency() -> bytes:
     return encode(image, "PNG", transparency=bytes(range(0, 256, 4)))
 
 
+ADOBE = b"Adobe\0d\0\0\0\0"  # then how colours are stored: 0 as they are, 2 as YCCK
+
 PICTURES = {
     "JPEG": lambda: encode(upright(), "JPEG", quality=92),
     "JPEG progressive": lambda: encode(upright("flower.jpg"), "JPEG", progressive=True),
     "JPEG grey": lambda: encode(upright().convert("L"), "JPEG"),
     "JPEG CMYK": lambda: encode(upright().convert("CMYK"), "JPEG"),
+    "JPEG YCCK": lambda: encode(upright().convert("CMYK"), "JPEG").replace(
+        b"Adobe\0d\0\0\0\0\0", b"Adobe\0d\0\0\0\0\2"
+    ),
     "JPEG large": lambda: encode(upright().resize((2560, 1664)), "JPEG"),
     "MPO": lambda: encode(upright(), "MPO", save_all=True, append_images=[upright("flower.jpg")]),
     "PNG": lambda: encode(upright(), "PNG"),
@@ -203,7 +209,7 @@ def test_the_pixel_limit_is_inclusive() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
-@pytest.mark.parametrize("percent", range(5, 100, 10))
+@pytest.mark.parametrize("percent", range(5, 100, 5))
 def test_a_truncated_photo_is_422(kind: str, percent: int) -> None:
     image = upright().quantize(64) if kind == "GIF" else upright()
     data = encode(image, kind)
@@ -231,17 +237,3 @@ def test_scan_markers_outside_the_image_are_not_counted() -> None:
     segment = b"\xff\xe5" + struct.pack(">H", len(exif_thumbnail) + 2) + exif_thumbnail
     video_after_the_image = b"\xff\xda" * (2 * MAX_SCANS)
     assert np.array_equal(prepared(data[:2] + segment + data[2:] + video_after_the_image), prepared(data))
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_a_damaged_photo_is_never_more_than_a_refusal() -> None:
-    random = np.random.default_rng(0)
-    data = photo()
-    for _ in range(100):
-        broken = bytearray(data)
-        for place in random.integers(0, len(data), 20):
-            broken[place] = random.integers(0, 256)
-        try:
-            assert prepared(bytes(broken)).shape == (224, 224, 3)
-        except Refusal as refusal:
-            assert refusal.status in (413, 415, 422)

@@ -38,7 +38,7 @@ BUNDLES = {
     "many": replace(BEARS, classes=tuple(f"kind {number}" for number in range(1000))),
 }
 # Answered by the router, whatever the address; every other code belongs to some address.
-ANYWHERE = {"not_found", "method_not_allowed"}
+ANYWHERE = {"not_found", "method_not_allowed", "large_head"}
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert anchor in {"", *(re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in titles)}, link
 
 
+def test_the_tree_names_every_module() -> None:
+    tree = README.partition("## What stands where")[2]
+    modules = [path.name for package in ("app", "training", "bench") for path in (ROOT / package).glob("*.py")]
+    assert [name for name in modules if name not in tree and name != "__init__.py"] == []
+
+
 def prose(page: Path) -> str:
     """A Markdown page without its code blocks."""
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)

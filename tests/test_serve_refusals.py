@@ -34,8 +34,8 @@ MB = 1_000_000
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Live]:
-    """A service that takes bodies up to 1 MB. Nothing that is done to it here may be a fault of ours."""
-    with live_service("--max-upload-mb", "1") as live:
+    """A service that takes bodies up to 1 MB, for 8 s. Nothing that is done to it here may be a fault of ours."""
+    with live_service("--max-upload-mb", "1", "--body-timeout-s", "8") as live:
         yield live
         assert "Traceback" not in live.log.read_text()
 
@@ -49,6 +49,9 @@ def test_a_body_in_tiny_chunks_is_cut_off(service: Live) -> None:
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
                 sock.sendall(b"1\r\nx\r\n" * 10_000)
+        with contextlib.suppress(ConnectionError):  # closed on what was still on its way
+            status, _, answer = read_response(sock)
+            assert error(status, answer) == (400, "bad_request")
         assert closed(sock)
     assert post(service, TEDDY).status_code == 200
 

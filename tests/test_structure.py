@@ -26,6 +26,10 @@ def jpeg_frame(marker: int, width: int, height: int) -> bytes:
     return b"\xff" + bytes([marker]) + struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\x01\x11\x00"
 
 
+def segment(marker: int, content: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+
 SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
 GIF_HEAD = b"GIF89a\x10\x00\x10\x00\x00\x00\x00"
 BOMBS = {
@@ -36,6 +40,10 @@ BOMBS = {
     "empty comments": b"\xff\xd8" + b"\xff\xfe\x00\x02" * 4_000_000 + encode(upright(), "JPEG")[2:],
     "arithmetic coding": b"\xff\xd8" + jpeg_frame(0xCA, 65500, 763) + SCAN * 32 + b"\xff\xd9",
     "13 scans of 50 megapixels": b"\xff\xd8" + jpeg_frame(0xC2, 7000, 7000) + SCAN * 13 + b"\xff\xd9",
+    "EXIF, piece by piece": b"\xff\xd8"
+    + segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 290
+    + encode(upright(), "JPEG")[2:],
+    "tables": b"\xff\xd8" + segment(0xDB, (b"\0" + bytes(range(1, 65))) * 1000) * 290 + encode(upright(), "JPEG")[2:],
     "PNG chunks": encode(upright(), "PNG")[:33] + chunk(b"teSt") * 1_500_000 + encode(upright(), "PNG")[33:],
     "GIF comment": GIF_HEAD + b"\x21\xfe" + b"\x01a" * 9_000_000 + b"\x00;",
     "GIF extensions": GIF_HEAD + b"\x21\xfe\x00" * 6_000_000 + b";",

@@ -34,8 +34,8 @@ def head(*headers: str, line: str = "POST /upload HTTP/1.1") -> bytes:
     return "\r\n".join([line, *host, *headers, "", ""]).encode()
 
 
-def upload_head(body: bytes, *headers: str) -> bytes:
-    return head(f"Content-Type: {FORM_TYPE}", f"Content-Length: {len(body)}", *headers)
+def upload_head(body: bytes, *headers: str, line: str = "POST /upload HTTP/1.1") -> bytes:
+    return head(f"Content-Type: {FORM_TYPE}", f"Content-Length: {len(body)}", *headers, line=line)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from app.bundle import FORMAT, GRAPH, WEIGHTS, Bundle, content_version, file_entry
+from app.bundle import Bundle, content_version, file_entry
+from app.card import FORMAT, GRAPH, WEIGHTS
 from training.run_folder import Run
 
 # What export itself used; those of the training are in its run.json.

@@ -14,7 +14,7 @@ import httpx2
 from app.addresses import HostPolicy
 from app.errors import OriginRefusal, Refusal
 from app.fetch import Fetcher
-from app.image import HEIC, sniff
+from app.formats import HEIC, sniff
 from training.files import write_bytes
 from training.ledger import DONE, FAILED, REFUSED, Ledger, Row
 from training.patience import FOR_GOOD_CODES, Pace, Site, is_for_good, is_passing

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.answer import Floats
-from app.bundle import CARD, GRAPH, Bundle
+from app.bundle import Bundle
+from app.card import CARD, GRAPH
 from app.classifier import Classifier, load_classifier
 from app.cpu import usable_cores
 from app.engine import Engine, OpenVinoEngine

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.answer import VERDICTS
-from app.image import sniff
+from app.formats import sniff
 from training.errors import TrainingError
 from training.words import some
 

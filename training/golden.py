@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.bundle import FEWEST_GOLDEN
+from app.card import FEWEST_GOLDEN, MOST_GOLDEN
 from app.classifier import Classifier
 from app.errors import Refusal
 from app.image import Photo, fit, read_photo
@@ -21,7 +21,7 @@ TOLERANCE = 1e-3
 MOST = 12
 # So many classes have a golden photo each, of a thousand too: every start of the service replays them, and each has a
 # probability per class in the card (docs/DECISIONS.md).
-MOST_CLASSES = 100
+MOST_CLASSES = MOST_GOLDEN
 SHORT_SIDE = 256
 # A photo that is 100 % one class would not notice a small change of the preprocessing; half sure notices most.
 MOST_TELLING = 0.5

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-import struct
 import warnings
 from pathlib import Path
 from typing import cast
@@ -19,7 +17,9 @@ from safetensors.numpy import save
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from app.bundle import GRAPH, WEIGHTS, Array
+from app.bundle import Array
+from app.bundle_files import tensor_places
+from app.card import GRAPH, WEIGHTS
 from app.engine_torch import Network
 from app.image import Preprocess
 from training.files import write_bytes
@@ -80,9 +80,9 @@ def write(model: onnx.ModelProto, folder: Path) -> None:
     large = {tensor.name: tensor for tensor in model.graph.initializer if _is_weight(tensor.name)}
     arrays = {name: np.ascontiguousarray(_stored(name, numpy_helper.to_array(t))) for name, t in large.items()}
     write_bytes(folder / WEIGHTS, save(arrays))  # save_file would make it unreadable for the container's user
-    offsets = _offsets(folder / WEIGHTS)
+    places = tensor_places(folder)
     for name, tensor in large.items():
-        _point(tensor, *offsets[name])
+        _point(tensor, *places[name])
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
@@ -124,18 +124,6 @@ def _drop_zero_point(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
 
 def _stored(name: str, array: Array) -> Array:
     return array.reshape(array.shape[:2]) if name == "fc.weight" else array
-
-
-def _offsets(path: Path) -> dict[str, tuple[int, int]]:
-    """Byte offset in the file and length of every tensor (safetensors: 8 bytes of header length, header, data)."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return {
-        name: (8 + length + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
-        for name, entry in header.items()
-    }
 
 
 def _point(tensor: TensorProto, offset: int, length: int) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from app.answer import VERDICTS
+from app.card import check_classes
 from app.cpu import usable_cores
 from app.image import Preprocess
 from training import run_folder
@@ -141,7 +142,10 @@ def read_classes(path: Path) -> list[str]:
             raise TrainingError(f"{path}: a class may not be called {name!r}.")
         if names.count(name) > 1:
             raise TrainingError(f"{path} names {name!r} {names.count(name)} times.")
-    return names
+    try:
+        return list(check_classes(names))
+    except ValueError as error:
+        raise TrainingError(f"{path}: {error}.") from error
 
 
 @torch.inference_mode()

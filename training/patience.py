@@ -33,7 +33,7 @@ class Pace:
     def wait_s(self, tries: int) -> float:
         """Seconds to wait after so many tries: twice as long each time, ± half at random so that what failed together
         does not return together."""
-        return self.back_off_s * 2.0 ** (tries - 1) * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
+        return self.back_off_s * 2.0 ** (tries - 1) * random.SystemRandom().uniform(0.5, 1.5)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
+from app import card
 from training.errors import TrainingError
 from training.files import write_work
 from training.folders import TRAIN, VALIDATION, Row, check_class, misplaced, scan
@@ -159,6 +160,10 @@ def check_classes(rows: list[Row], data: Path) -> None:
         raise misplaced(data, f"only one class, {classes[0]!r}" if classes else "no folder with photos")
     for label in classes:
         check_class(label, str(data))
+    try:
+        card.check_classes(classes)
+    except ValueError as error:
+        raise TrainingError(f"{data}: {error}.") from error
 
 
 def check_sides(rows: Sequence[Row], classes: Iterable[str]) -> None:

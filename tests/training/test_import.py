@@ -297,6 +297,7 @@ def test_classes_keep_their_order(tmp_path: Path, file: str, content: str) -> No
         ("c.txt", b"black", "it names 1"),
         ("c.txt", b"black\nblack", "names 'black' 2 times"),
         ("c.txt", b"black\nNot sure", "may not be called 'Not sure'"),
+        ("c.txt", "b\u00e4r\nba\u0308r".encode(), "two of them look the same"),
         ("c.txt", b"black\ng\x1b[31m", "may not be called"),
         ("c.txt", b"\xff\xfeb\x00", "cannot be read"),
         ("c.json", b"black", "cannot be read"),

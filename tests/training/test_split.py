@@ -223,6 +223,7 @@ def test_photos_that_no_longer_fit_the_file_are_named(draw, what: str) -> None:
         ({"disc": 9, "square": 4}, "Class 'square' has 4 different photos; at least 5"),
         ({"disc": 9, "square\n": 9}, "cannot be called 'square\\\\n'"),
         ({"disc": 9, "Not Sure": 9}, "cannot be called 'Not Sure'"),
+        ({"b\u00e4r": 9, "ba\u0308r": 9}, "two of them look the same"),
         ({"disc": 9, "none of these": 9}, "cannot be called 'none of these'"),
     ],
 )
