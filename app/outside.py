@@ -11,6 +11,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 # Mean over several, as a single one may be mislabelled or odd; docs/DECISIONS.md compares 1 to 50.
 NEAREST = 10
+WIDTH = 512  # features of a photo
 MOST = 960  # features that a bundle keeps: float16, 1 MB
 
 

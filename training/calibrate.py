@@ -62,7 +62,8 @@ class Calibration:
 
     def as_json(self) -> dict[str, Any]:
         """For model.json."""
-        return {**asdict(self), "rejected": REJECTED, "bins": BINS}
+        found = {**asdict(self), "rejected": REJECTED}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 def calibrate(predictions: Sequence[Prediction], classes: Sequence[str]) -> Calibration | None:
