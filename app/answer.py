@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,19 @@ VERDICTS = (UNSURE, OUTSIDE)
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Predictions = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes answers trustworthy; found by training, in the bundle's card.
+
+    Logits are divided by `temperature`; a first class less probable than `unsure_below` is UNSURE; a photo less similar
+    than `outside_below` to those that trained (app/outside.py) is OUTSIDE. None: there are no grounds to say so.
+    """
+
+    temperature: float = 1.0
+    unsure_below: float | None = None
+    outside_below: float | None = None
 
 
 def probabilities(logits: np.ndarray[Any, Any], temperature: float = 1.0) -> Floats:
@@ -28,6 +42,9 @@ def predictions(classes: Sequence[str], row: Floats) -> Predictions:
     return sorted(zip(classes, map(float, row), strict=True), key=lambda pair: -pair[1])
 
 
-def verdict(ranked: Predictions) -> str:
-    """The first class: an uncalibrated bundle has no grounds to say UNSURE or OUTSIDE."""
-    return ranked[0][0]
+def verdict(ranked: Predictions, similarity: float | None, calibration: Calibration) -> str:
+    """A class, or UNSURE or OUTSIDE. What is like nothing known is OUTSIDE, however sure the network is of it."""
+    name, p = ranked[0]
+    if similarity is not None and calibration.outside_below is not None and similarity < calibration.outside_below:
+        return OUTSIDE
+    return UNSURE if calibration.unsure_below is not None and p < calibration.unsure_below else name

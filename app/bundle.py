@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load, load_file
 
 from app import card as cards
-from app import graph
+from app import graph, outside
+from app.answer import Calibration
 from app.bundle_files import check_file, read_own, tensor_places
-from app.card import CARD, GRAPH, WEIGHTS
+from app.card import CARD, GRAPH, REFERENCE, WEIGHTS
 from app.errors import BundleError
 from app.image import Preprocess
 
@@ -48,7 +49,7 @@ class Bundle:
     classes: tuple[str, ...]
     preprocess: Preprocess
     precision: str
-    temperature: float
+    calibration: Calibration
     tolerance: float
     golden: tuple[GoldenPhoto, ...]
 
@@ -59,6 +60,22 @@ class Bundle:
     def weights(self) -> dict[str, Array]:
         """Every tensor of weights.safetensors by name, as stored."""
         return load_file(self.folder / WEIGHTS)
+
+    def reference(self) -> Array | None:
+        """Features of photos that trained, unit rows [M, 512] float32; None if the bundle cannot tell what is outside.
+
+        Raises BundleError.
+        """
+        if self.calibration.outside_below is None:
+            return None
+        path = self.folder / REFERENCE
+        try:
+            found = load(read_own(self.folder, REFERENCE, cards.MOST_BYTES[REFERENCE]))["features"]
+            if found.ndim != 2 or not len(found) or found.shape[1] != outside.WIDTH or not np.isfinite(found).all():
+                raise ValueError("no features")
+            return outside.unit(found)
+        except (SafetensorError, *FAULTS) as error:
+            raise BundleError(f"{path} does not hold features that an export writes: {_reason(error)}.") from error
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -133,7 +150,6 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         raise ValueError(f"precision must be {' or '.join(cards.PRECISIONS)}")
     if not re.fullmatch("[0-9a-f]{12}", card["version"]):
         raise ValueError("version must be 12 hex digits")
-    temperature = card.get("calibration", {}).get("temperature", 1.0)
     return Bundle(
         folder=folder,
         card=card,
@@ -142,7 +158,7 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         classes=classes,
         preprocess=cards.read_preprocess(card["preprocess"]),
         precision=card["precision"],
-        temperature=cards.within(temperature, *cards.TEMPERATURES, "temperature"),
+        calibration=cards.read_calibration(card),
         tolerance=cards.within(card["golden"]["tolerance"], 1e-9, cards.MOST_TOLERANCE, "tolerance"),
         golden=tuple(GoldenPhoto(folder / file, row) for file, row in golden.items()),
     )

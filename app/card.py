@@ -12,11 +12,12 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from app.answer import VERDICTS
+from app.answer import VERDICTS, Calibration
 from app.image import Preprocess
 
 FORMAT = 1
 CARD, GRAPH, WEIGHTS = "model.json", "model.onnx", "weights.safetensors"
+REFERENCE = "reference.safetensors"  # features of photos that trained, where the bundle can tell what is outside
 PRECISIONS = ("int8", "f32")
 
 # A thousand classes with a hundred golden photos make a card of 4.8 MB with some 120,000 parts. The smallest parts take
@@ -33,7 +34,7 @@ MOST_TOLERANCE = 0.01
 TEMPERATURES = (0.01, 100.0)  # networks are calibrated with 0.5 to 5 (Guo et al. 2017)
 
 # A ResNet34 has 85 MB in float32 and 2 KB a class more, its graph 50 to 100 KB; a photo is as large as an upload.
-MOST_BYTES = {GRAPH: 1_000_000, WEIGHTS: 100_000_000}
+MOST_BYTES = {GRAPH: 1_000_000, WEIGHTS: 100_000_000, REFERENCE: 1_000_000}
 MOST_PHOTO_BYTES = 20_000_000
 
 # Characters that pass for printable and take up no room: Unicode's Default_Ignorable_Code_Point, and blank Braille.
@@ -100,6 +101,16 @@ def read_preprocess(value: dict[str, Any]) -> Preprocess:
     return Preprocess.from_json(value)
 
 
+def read_calibration(card: dict[str, Any]) -> Calibration:
+    """The card's `calibration`; without one, that of a network as it is. Raises TypeError or ValueError."""
+    found = _optional(card, "calibration", dict) or {}
+    bounds = {"temperature": TEMPERATURES, "unsure_below": (0, 1), "outside_below": (-1, 1)}
+    values = {key: within(found[key], *span, key) for key, span in bounds.items() if key in found}
+    if "outside_below" in values and REFERENCE not in card["files"]:
+        raise ValueError(f"what is outside cannot be told without {REFERENCE}")
+    return Calibration(**values)
+
+
 def read_golden(golden: dict[str, Any], classes: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """The golden photos' files, with the probability of each class in the order of `classes`. Raises ValueError, …"""
     found: dict[str, tuple[float, ...]] = {}
@@ -125,7 +136,7 @@ def check_files(files: dict[str, Any], golden: Sequence[str]) -> None:
     for name in (GRAPH, WEIGHTS, *golden):
         if name not in files:
             raise ValueError(f"{name} is not among its files")
-    if strangers := files.keys() - {GRAPH, WEIGHTS, *golden}:
+    if strangers := files.keys() - {GRAPH, WEIGHTS, REFERENCE, *golden}:
         raise ValueError(f"it lists {min(strangers)[:60]!r}, which no bundle has")
     for name, entry in files.items():
         within(entry["bytes"], 1, MOST_BYTES.get(name, MOST_PHOTO_BYTES), f"the size of {name}")

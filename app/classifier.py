@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app import answer
+from app import answer, outside
 from app.bundle import Bundle, GoldenPhoto, read_bundle
 from app.engine import Engine, OpenVinoEngine, Outputs
 from app.errors import BundleError, SettingError
@@ -25,6 +25,7 @@ class Answer:
 
     predictions: answer.Predictions
     verdict: str
+    similarity: float | None  # to the photos that trained; None where the bundle cannot tell
     photo: Photo
     outputs: Outputs
     decode_s: float
@@ -36,12 +37,13 @@ class Abandoned(Exception):
 
 
 class Classifier:
-    """A bundle on an engine. Immutable and safe to call from any number of threads at once."""
+    """A bundle on an engine. Immutable and safe to call from any number of threads at once. Raises BundleError."""
 
     def __init__(self, bundle: Bundle, engine: Engine, max_pixels: int = MAX_PIXELS) -> None:
         self.bundle = bundle
         self.engine = engine
         self.max_pixels = max_pixels
+        self._reference = bundle.reference()
 
     def classify(self, data: bytes, wanted: Callable[[], bool] = lambda: True) -> Answer:
         """Answer for one photo's bytes; takes milliseconds, so never on the event loop.
@@ -56,10 +58,12 @@ class Classifier:
             raise Abandoned
         decoded = time.perf_counter()
         outputs = self.engine.infer(pixels[None])
-        row = answer.probabilities(outputs.logits[0], self.bundle.temperature)
+        row = answer.probabilities(outputs.logits[0], self.bundle.calibration.temperature)
         ranked = answer.predictions(self.bundle.classes, row)
+        near = None if self._reference is None else float(outside.similarity(outputs.features, self._reference)[0])
+        verdict = answer.verdict(ranked, near, self.bundle.calibration)
         inferred = time.perf_counter()
-        return Answer(ranked, answer.verdict(ranked), photo, outputs, decoded - started, inferred - decoded)
+        return Answer(ranked, verdict, near, photo, outputs, decoded - started, inferred - decoded)
 
 
 def create_engine(name: str, bundle: Bundle, streams: int) -> Engine:

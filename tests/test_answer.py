@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from app.answer import predictions, probabilities, verdict
+from app.answer import OUTSIDE, UNSURE, Calibration, predictions, probabilities, verdict
 
 CLASSES = ("black", "grizzly", "teddys")
 
@@ -61,9 +61,27 @@ def test_predictions_fall_and_ties_keep_the_bundles_order(row: list[float], orde
     assert [name for name, _ in ranked] == order
     assert dict(ranked) == dict(zip(CLASSES, row, strict=True))
     assert all(type(share) is float for _, share in ranked)
-    assert verdict(ranked) == order[0]
+    assert verdict(ranked, 0.1, Calibration()) == order[0]
 
 
 def test_as_many_classes_as_probabilities() -> None:
     with pytest.raises(ValueError, match="zip"):
         predictions(CLASSES, np.array([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("p", "similarity", "expected"),
+    [
+        (0.9, 0.9, "black"),
+        (0.6, 0.5, "black"),
+        (0.59, 0.9, UNSURE),
+        (0.9, 0.49, OUTSIDE),
+        (0.3, 0.1, OUTSIDE),
+        (0.9, None, "black"),
+    ],
+)
+def test_the_verdict_is_by_both_thresholds_and_what_is_unlike_all_comes_first(
+    p: float, similarity: float | None, expected: str
+) -> None:
+    ranked = [("black", p), ("teddys", 1 - p)]
+    assert verdict(ranked, similarity, Calibration(unsure_below=0.6, outside_below=0.5)) == expected

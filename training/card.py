@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from app.bundle import Bundle, content_version, file_entry
-from app.card import FORMAT, GRAPH, WEIGHTS
+from app.card import FORMAT, GRAPH, REFERENCE, WEIGHTS
+from training.calibrate import Calibration
 from training.run_folder import Run
 
 # What export itself used; those of the training are in its run.json.
@@ -15,9 +16,17 @@ LIBRARIES = ("onnx", "nncf", "openvino", "numpy")
 FROM_RUN = ("lane", "seed", "settings", "split_sha256", "weights", "date", "measured")
 
 
-def describe(bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str, Any], about: str) -> dict[str, Any]:
+def describe(
+    bundle: Bundle,
+    run: Run,
+    calibration: Calibration | None,
+    metrics: dict[str, Any],
+    golden: dict[str, Any],
+    about: str,
+) -> dict[str, Any]:
     """The card of a bundle whose other files are written already; `version` names the whole content."""
     names = [GRAPH, WEIGHTS, *(photo["file"] for photo in golden["photos"])]
+    names += [REFERENCE] if calibration and calibration.outside_below is not None else []
     made: dict[str, Any] = {
         "format": FORMAT,
         "name": bundle.name,
@@ -27,6 +36,7 @@ def describe(bundle: Bundle, run: Run, metrics: dict[str, Any], golden: dict[str
         "classes": list(bundle.classes),
         "preprocess": asdict(bundle.preprocess),
         "precision": bundle.precision,
+        **({"calibration": calibration.as_json()} if calibration else {}),
         "metrics": metrics,
         "golden": golden,
         "files": {name: file_entry(bundle.folder / name) for name in names},

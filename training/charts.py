@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from training.calibrate import Calibration
 from training.history import FINAL, Epoch, Step
 
 # Pixels of the drawing, and of the edges of the part within the ticks.
@@ -116,6 +117,16 @@ def phase_charts(epochs: Sequence[Epoch], steps: Sequence[Step], phase: str, bes
         draw("Error rate", errors, across="epoch", top=top_error, word=percent, mark=mark),
         draw("Learning rate", [Line("rate", rate)], across="step", top=max(y for _, y in rate), word=short),
     ]
+
+
+def reliability_chart(found: Calibration) -> Chart:
+    """Success by confidence, in percent, before and after calibration; the faint line is where they agree."""
+    sides = (("train", found.before), ("valid", found.after))
+    lines = [Line(kind, [(100 * each.confidence, each.right) for each in side.bins]) for kind, side in sides]
+    least = min(x for line in lines for x, _ in line.points)
+    agree = Line("valid faint", [(least, least / 100), (100.0, 1.0)])
+    legend = [("train", "before"), ("valid", "after")]
+    return draw("Right", [agree, *lines], across="confidence, %", top=1.0, word=percent, legend=legend)
 
 
 def lines_of(epochs: Sequence[Epoch], phase: str, kind: str, value: Callable[[Epoch], float | None]) -> list[Line]:

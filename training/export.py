@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app.answer import Floats
+from app.answer import Calibration, Floats
 from app.bundle import Bundle
 from app.card import CARD, GRAPH
 from app.classifier import Classifier, load_classifier
 from app.cpu import usable_cores
 from app.engine import Engine, OpenVinoEngine
-from training import card, golden, graph, model
+from training import card, golden, graph, model, reference
 from training.agreement import Agreement, Trained, agreement, ask_network
+from training.calibrate import calibrate
 from training.errors import TrainingError
 from training.files import check_writable, write_json
 from training.folders import TRAIN, VALIDATION, Row
+from training.history import read_predictions
 from training.metrics import errors_per_class
 from training.progress import advancer, bars
 from training.quantise import MIN_VIEWS, Gate, gate, quantise, quantise_weights
@@ -76,6 +79,7 @@ class Export:
         self.finished = finished
         self.out = out
         self.report = report
+        self.calibration = calibrate(read_predictions(finished.folder), finished.classes)
         self.validation = [
             (row, pixels)
             for row in finished.side(VALIDATION)
@@ -89,21 +93,32 @@ class Export:
             graph.fold(checkpoint, len(self.finished.classes), self.finished.preprocess), self.finished.preprocess
         )
         with _workplace(self.out) as place:
-            reference = self._engine(f32, place / "f32")
+            floats = self._engine(f32, place / "f32")
             trained = self._trained(checkpoint)
-            self._agreement(trained, reference, "f32").check(exact=True)
+            self._agreement(trained, floats, "f32").check(exact=True)
             # also before the slow part, so that photos which cannot do are told of at once
-            self._golden(Classifier(self._bundle(place / "f32", "f32"), reference), pool)
-            folder, engine, gates = self._choose(f32, reference, trained, precision, place)
-            metrics = {**self._errors(reference, engine), "int8_gate": gates}
-            bundle = self._bundle(folder, "f32" if engine is reference else "int8")
+            self._golden(Classifier(self._bundle(place / "f32", "f32"), floats), pool)
+            folder, engine, gates = self._choose(f32, floats, trained, precision, place)
+            metrics = {**self._errors(floats, engine), "int8_gate": gates}
+            bundle = self._calibrated(self._bundle(folder, "f32" if engine is floats else "int8"), engine)
             photos = golden.write(self._golden(Classifier(bundle, engine), pool), bundle.classes, folder)
-            made = card.describe(bundle, self.finished, metrics, photos, about)
+            made = card.describe(bundle, self.finished, self.calibration, metrics, photos, about)
             write_json(folder / CARD, made)
             reloaded = load_classifier(folder, "openvino", streams=1)
-            self._agreement(trained, reloaded.engine, "bundle").check(exact=engine is reference)
+            self._agreement(trained, reloaded.engine, "bundle").check(exact=engine is floats)
             _replace(folder, self.out, place / "old")
         return made
+
+    def _calibrated(self, bundle: Bundle, engine: Engine) -> Bundle:
+        """The bundle with what calibration found, and the features that it needs to tell what is outside."""
+        found = self.calibration
+        if found is None:
+            return bundle
+        if found.outside_below is not None:
+            files = [self.finished.data / row.file for row in reference.rows(self.finished)]
+            advance = self.report("reference", len(files))
+            reference.write(bundle.folder, engine, files, bundle.preprocess, advance)
+        return replace(bundle, calibration=Calibration(found.temperature, found.unsure_below, found.outside_below))
 
     def _checkpoint(self) -> dict[str, Tensor]:
         try:
@@ -187,7 +202,7 @@ class Export:
         """The bundle as it stands before it has a card or golden photos."""
         return Bundle(
             folder=folder, card={}, name=self.out.name, version="", classes=tuple(self.finished.classes),
-            preprocess=self.finished.preprocess, precision=precision, temperature=1.0,
+            preprocess=self.finished.preprocess, precision=precision, calibration=Calibration(),
             tolerance=golden.TOLERANCE, golden=(),
         )  # fmt: skip
 

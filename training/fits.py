@@ -95,6 +95,7 @@ class Runner:
         self.state.steps.extend(outcome.steps)
         if last:
             self.state.logits.setdefault(fit.name, []).append(outcome.logits)
+            self.state.similarities.setdefault(fit.name, []).append(outcome.similarity)
 
     def _is_best(self, fit: Fit, outcome: Outcome) -> bool:
         """Whether no earlier epoch of the last phase had a lower validation loss."""

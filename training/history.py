@@ -48,13 +48,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the fit that had not trained on a photo said of it: class probabilities, in the order of the classes."""
+    """What the fit that had not trained on a photo said of it: class probabilities, in the order of the classes, and
+    its similarity to those it had trained on (app/outside.py; NaN in a run that did not ask)."""
 
     file: str
     label: str
     predicted: str
     fit: str
     loss: float
+    similarity: float
     probabilities: dict[str, float]
 
 
@@ -102,12 +104,18 @@ def read_steps(folder: Path) -> list[Step]:
 
 def write_predictions(folder: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
     """validation.csv: a row per photo, with a column p_CLASS per class."""
-    columns = ("file", "class", "predicted", "fit", "loss", *(f"p_{name}" for name in classes))
+    columns = ("file", "class", "predicted", "fit", "loss", "similarity", *(f"p_{name}" for name in classes))
     rows = [
-        (p.file, p.label, p.predicted, p.fit, f"{p.loss:.6f}", *(f"{p.probabilities[name]:.6f}" for name in classes))
+        (p.file, p.label, p.predicted, p.fit, digits(p.loss), digits(p.similarity))
+        + tuple(digits(p.probabilities[name]) for name in classes)
         for p in predictions
     ]
     write_rows(folder / PREDICTIONS, columns, rows)
+
+
+def digits(value: float) -> str:
+    """As many as are worth keeping."""
+    return f"{value:.6f}"
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
@@ -120,6 +128,7 @@ def read_predictions(folder: Path) -> list[Prediction]:
             row["predicted"],
             row["fit"],
             float(row["loss"]),
+            float(row.get("similarity", "nan")),
             {name.removeprefix("p_"): float(value) for name, value in row.items() if name.startswith("p_")},
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ from training.loop import VIEWS_AT_ONCE, Fit
 from training.model import Classifier, StartWeights
 from training.progress import advancer, bars
 from training.split import Split, prepare
+from training.state import State
 from training.state_dict import read_network
 from training.words import command
 
@@ -164,7 +166,9 @@ def judge(network: Classifier, photos: Photos, features: Tensor, classes: Sequen
     folds, else those that validate (given train/ and val/ folders: it may have been trained on the others)."""
     judged = [index for index, row in enumerate(photos.rows) if row.fold or row.split == VALIDATION]
     fit = Fit(LANE, torch.tensor([], dtype=torch.int64), torch.tensor(judged))
-    return predictions(photos, [fit], {LANE: [network.fc(features[judged])]}, 0, classes)
+    nobody = torch.full((len(judged),), math.nan)  # what it was trained on is not known
+    state = State("", logits={LANE: [network.fc(features[judged])]}, similarities={LANE: [nobody]})
+    return predictions(photos, [fit], state, 0, classes)
 
 
 def describe(

@@ -170,7 +170,7 @@ def write(
     write_epochs(out, state.epochs)
     write_steps(out, state.steps)
     judged = [fit for fit in fits if fit.name != FINAL]
-    found = predictions(ground.photos, judged, state.logits, best, split.classes)
+    found = predictions(ground.photos, judged, state, best, split.classes)
     write_predictions(out, found, split.classes)
     if job.lane == "full":
         write_bytes(out / run_folder.BATCH, picture(ground.photos, job.recipe.augmentation, job.seed))
@@ -199,14 +199,15 @@ def diagnosis(job: Job, judged: Sequence[Fit], state: State, labels: Tensor, cla
 
 
 def predictions(
-    photos: Photos, judged: Sequence[Fit], logits: dict[str, list[Tensor]], best: int, classes: Sequence[str]
+    photos: Photos, judged: Sequence[Fit], state: State, best: int, classes: Sequence[str]
 ) -> list[Prediction]:
     """What each photo's judge said of it, sorted by file."""
     found = []
     for fit in judged:
-        for index, row in zip(fit.validation.tolist(), logits[fit.name][best].log_softmax(1), strict=True):
+        said = (state.logits[fit.name][best].log_softmax(1), state.similarities[fit.name][best].tolist())
+        for index, row, near in zip(fit.validation.tolist(), *said, strict=True):
             photo, label = photos.rows[index], int(photos.labels[index])
             probabilities = dict(zip(classes, row.exp().tolist(), strict=True))
-            said = classes[int(row.argmax())]
-            found.append(Prediction(photo.file, photo.label, said, fit.name, -float(row[label]), probabilities))
+            first = classes[int(row.argmax())]
+            found.append(Prediction(photo.file, photo.label, first, fit.name, -float(row[label]), near, probabilities))
     return sorted(found, key=lambda each: each.file)

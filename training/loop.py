@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional
 
+from app import outside
 from training.augment import draw, views
 from training.dataset import Photos
 from training.errors import TrainingError
@@ -59,11 +60,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an epoch left: its record, its steps, and the logits [V, C] of the photos that validate."""
+    """What an epoch left: its record, its steps, and of the photos that validate the logits [V, C] and the similarity
+    [V] to those that train (app/outside.py)."""
 
     epoch: Epoch
     steps: list[Step]
     logits: Tensor
+    similarity: Tensor
 
 
 def train_head(ground: Ground, fit: Fit) -> Iterator[Outcome]:
@@ -89,9 +92,9 @@ def train_head(ground: Ground, fit: Fit) -> Iterator[Outcome]:
             )
             value = cycle.step(loss, finite(loss.item(), HEAD))
             steps.append(Step(fit.name, HEAD, epoch * len(batches) + number, *cycle.position, value))
-        with torch.no_grad():
-            logits = head(ground.features[0, fit.validation])
-        yield outcome(ground, fit, HEAD, epoch, steps, [len(chosen) for chosen in batches], logits, started)
+        plain = ground.features[0]
+        judged = judge(ground, plain[fit.validation], plain[reference(ground, fit)])
+        yield outcome(ground, fit, HEAD, epoch, steps, [len(chosen) for chosen in batches], judged, started)
 
 
 def train_unfrozen(ground: Ground, fit: Fit, cycle: OneCycle, first: int) -> Iterator[Outcome]:
@@ -117,8 +120,8 @@ def train_unfrozen(ground: Ground, fit: Fit, cycle: OneCycle, first: int) -> Ite
             value = cycle.step(loss * accelerator.num_processes, whole)
             steps.append(Step(fit.name, UNFROZEN, epoch * len(batches) + number, *cycle.position, value))
             ground.advance(len(chosen))
-        logits = predict(ground, ground.photos.views[fit.validation])
-        yield outcome(ground, fit, UNFROZEN, epoch, steps, [len(chosen) for chosen in batches], logits, started)
+        seen = [look(ground, chosen) for chosen in (fit.validation, reference(ground, fit))]
+        yield outcome(ground, fit, UNFROZEN, epoch, steps, [len(c) for c in batches], judge(ground, *seen), started)
 
 
 def batch_loss(
@@ -172,11 +175,26 @@ def features(network: Classifier, accelerator: Accelerator, pixels: Tensor, adva
     return shared_out(accelerator, pixels, network.features, network.mean.device, advance)
 
 
+def look(ground: Ground, chosen: Tensor) -> Tensor:
+    """What the network sees in the chosen photos as the service would show them: float32 [N, 512]."""
+    return features(ground.network, ground.accelerator, ground.photos.views[chosen.cpu()], lambda _: None)
+
+
+def reference(ground: Ground, fit: Fit) -> Tensor:
+    """Those that train which the others are compared with: as many as a bundle keeps; none where nobody validates."""
+    if not len(fit.validation):
+        return fit.training[:0]
+    return fit.training[outside.evenly([ground.photos.rows[index].label for index in fit.training.tolist()])]
+
+
 @torch.no_grad()
-def predict(ground: Ground, pixels: Tensor) -> Tensor:
-    """Logits, float32 [N, C], of the network for `pixels` (uint8 [N, 3, H, W], from model_input)."""
-    network = ground.network
-    return shared_out(ground.accelerator, pixels, network, network.mean.device, lambda _: None)
+def judge(ground: Ground, seen: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Of what was seen in photos [V, 512]: the logits [V, C], and the similarity [V] to `others` [M, 512]."""
+    logits = ground.network.fc(seen).float().cpu()
+    if not len(seen):
+        return logits, torch.empty(0)
+    near = outside.similarity(seen.float().cpu().numpy(), outside.unit(others.float().cpu().numpy()))
+    return logits, torch.from_numpy(near)
 
 
 def shared_out(
@@ -203,14 +221,14 @@ def outcome(
     epoch: int,
     steps: list[Step],
     sizes: list[int],
-    logits: Tensor,
+    judged: tuple[Tensor, Tensor],
     started: float,
 ) -> Outcome:
     """The record of an epoch; validation loss is without label smoothing, and None where nobody validates.
 
     Raises TrainingError if the epoch left weights, or gives losses, that are no numbers.
     """
-    logits = logits.float().cpu()
+    logits, similarity = judged
     truth = ground.photos.labels[fit.validation]
     train_loss = sum(step.loss * size for step, size in zip(steps, sizes, strict=True)) / sum(sizes)
     loss = functional.cross_entropy(logits, truth).item() if len(truth) else None
@@ -219,7 +237,8 @@ def outcome(
     for found in (loss or 0.0, *(weights.sum().item() for weights in trained.parameters())):
         finite(found, phase)  # the last step may have ruined what no further step will measure
     seconds = round(time.monotonic() - started, 3)
-    return Outcome(Epoch(fit.name, phase, epoch, steps[-1].lr, train_loss, loss, error, seconds), steps, logits)
+    record = Epoch(fit.name, phase, epoch, steps[-1].lr, train_loss, loss, error, seconds)
+    return Outcome(record, steps, logits, similarity)
 
 
 def generator(seed: int, fit: str, phase: str, epoch: int) -> torch.Generator:

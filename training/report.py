@@ -19,7 +19,8 @@ from app.errors import Refusal
 from app.image import fit, read_photo
 from app.settings import ROOT
 from training import interpret
-from training.charts import EDGE, Chart, phase_charts
+from training.calibrate import calibrate
+from training.charts import EDGE, Chart, phase_charts, reliability_chart
 from training.files import write_bytes
 from training.history import HEAD, UNFROZEN, Prediction, read_epochs, read_predictions, read_steps
 from training.progress import advancer, bars
@@ -70,6 +71,7 @@ def render(finished: Run, advance: Callable[[], None] = lambda: None) -> bytes:
     predictions = read_predictions(finished.folder)
     rate = interpret.rates(predictions, finished.classes)
     batch = finished.folder / BATCH
+    calibration = calibrate(predictions, finished.classes)
     context = {
         "run": finished,
         "name": finished.folder.resolve().name,
@@ -81,6 +83,8 @@ def render(finished: Run, advance: Callable[[], None] = lambda: None) -> bytes:
         "most_pairs": MOST_PAIRS,
         "matrix": matrix(predictions, finished.classes),
         "phases": phases(finished),
+        "calibration": calibration,
+        "reliability": calibration and reliability_chart(calibration),
         "edge": EDGE,
         "batch": data_uri(batch.read_bytes(), "jpeg") if batch.is_file() else "",
         "settings": flat(finished.summary["settings"]),

@@ -19,17 +19,21 @@ from training.errors import TrainingError
 from training.history import Epoch, Step
 from training.run_folder import STATE
 
+LOGITS, SIMILARITIES = "logits", "similarities"
+
 
 @dataclass
 class State:
     """`asked`: the job as JSON, which must be the same to go on; `fits`: names of finished fits; `logits`: of the last
-    phase's epochs so far, by fit, each [V, C]; `parts`: the network's and the optimizer's tensors to go on from."""
+    phase's epochs so far, by fit, each [V, C], `similarities` each [V]; `parts`: the network's and the optimizer's
+    tensors to go on from."""
 
     asked: str
     fits: list[str] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     logits: dict[str, list[Tensor]] = field(default_factory=dict)
+    similarities: dict[str, list[Tensor]] = field(default_factory=dict)
     parts: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def save(self, folder: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -40,9 +44,14 @@ class State:
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "steps": [asdict(step) for step in self.steps],
         }
-        logits = {f"logits.{fit}.{n}": each for fit, found in self.logits.items() for n, each in enumerate(found)}
+        said = {
+            f"{what}.{fit}.{epoch}": each
+            for what, found in ((LOGITS, self.logits), (SIMILARITIES, self.similarities))
+            for fit, epochs in found.items()
+            for epoch, each in enumerate(epochs)
+        }
         tensors = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
-        write_tensors(folder / STATE, {**tensors, **logits}, {"state": json.dumps(words)})
+        write_tensors(folder / STATE, {**tensors, **said}, {"state": json.dumps(words)})
 
     def take(self) -> dict[str, dict[str, Tensor]]:
         """The parts of the fit that was stopped, which are handed out once; they are large."""
@@ -89,12 +98,19 @@ def load_state(folder: Path, asked: str) -> State:
             f"{folder} holds an unfinished run of other photos or settings: repeat its command to go on with it, "
             "give another --out, or delete it."
         )
-    logits: dict[str, list[Tensor]] = {}
-    for name in sorted((n for n in tensors if n.startswith("logits.")), key=lambda n: int(n.rsplit(".", 1)[1])):
-        logits.setdefault(name.split(".")[1], []).append(tensors.pop(name))
+    logits, similarities = (by_epoch(tensors, what) for what in (LOGITS, SIMILARITIES))
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         part, _, own = name.partition(".")
         parts.setdefault(part, {})[own] = value
     epochs, steps = [Epoch(**epoch) for epoch in words["epochs"]], [Step(**step) for step in words["steps"]]
-    return State(asked, words["fits"], epochs, steps, logits, parts)
+    return State(asked, words["fits"], epochs, steps, logits, similarities, parts)
+
+
+def by_epoch(tensors: dict[str, Tensor], what: str) -> dict[str, list[Tensor]]:
+    """Take out the tensors called WHAT.FIT.EPOCH: fit → those of its epochs."""
+    names = [name.split(".") for name in tensors if name.startswith(what + ".")]
+    found: dict[str, list[Tensor]] = {}
+    for _, fit, epoch in sorted(names, key=lambda parts: int(parts[2])):
+        found.setdefault(fit, []).append(tensors.pop(f"{what}.{fit}.{epoch}"))
+    return found

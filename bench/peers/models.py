@@ -113,4 +113,4 @@ def classify(model: Model, photo: bytes) -> Predictions:
 
 def ranked(bundle: Bundle, logits: Array) -> list[Predictions]:
     """Logits [N, C] → each photo's classes, most probable first."""
-    return [predictions(bundle.classes, row) for row in probabilities(logits, bundle.temperature)]
+    return [predictions(bundle.classes, row) for row in probabilities(logits, bundle.calibration.temperature)]

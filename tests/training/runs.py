@@ -99,7 +99,7 @@ def predict(row: Row, classes: Sequence[str], mistakes: Mapping[str, str], sure:
     rest = (1 - p) / (len(classes) - 1)
     probabilities = {name: p if name == predicted else rest for name in classes}
     loss = -math.log(probabilities[row.label])
-    return Prediction(row.file, row.label, predicted, row.fold or "0", loss, probabilities)
+    return Prediction(row.file, row.label, predicted, row.fold or "0", loss, p, probabilities)
 
 
 def epochs(fit: str, phases: Mapping[str, int]) -> list[Epoch]:

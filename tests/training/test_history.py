@@ -10,7 +10,7 @@ from training.history import Epoch, Prediction, Step
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     epochs = [Epoch("0", "head", 0, 1e-3, 0.5, 0.4, 0.25, 1.5), Epoch("final", "head", 0, 1e-3, 0.5, None, None, 1.5)]
     steps = [Step("0", "head", 7, 1e-3, 0.95, 0.5)]
-    predictions = [Prediction("a b/é,1.jpg", "a b", "C", "0", 1.5, {"C": 0.75, "a b": 0.25})]
+    predictions = [Prediction("a b/é,1.jpg", "a b", "C", "0", 1.5, 0.25, {"C": 0.75, "a b": 0.25})]
     history.write_epochs(tmp_path, epochs)
     history.write_steps(tmp_path, steps)
     history.write_predictions(tmp_path, predictions, ["C", "a b"])

@@ -1,0 +1,43 @@
+"""Whether a photo is like any of those that trained a network: how near to theirs its features are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+# Mean over several, as a single one may be mislabelled or odd; docs/DECISIONS.md compares 1 to 50.
+NEAREST = 10
+WIDTH = 512  # features of a photo
+MOST = 960  # features that a bundle keeps: float16, 1 MB
+
+
+def unit(features: np.ndarray[Any, Any]) -> Floats:
+    """Features [N, 512] at length 1, float32; of no length, as they are."""
+    found = np.asarray(features, np.float32)
+    lengths = np.linalg.norm(found, axis=-1, keepdims=True)
+    return np.asarray(found / np.where(lengths > 0, lengths, 1))
+
+
+def similarity(features: np.ndarray[Any, Any], reference: Floats) -> Floats:
+    """Mean cosine similarity [N] of features [N, 512] to the NEAREST of `reference` (unit rows [M, 512]).
+
+    Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022, who take the distance
+    to the k-th.
+    """
+    cosines = unit(features) @ reference.T
+    count = min(NEAREST, cosines.shape[1])
+    return np.asarray(np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1))
+
+
+def evenly(labels: Sequence[str], most: int = MOST) -> list[int]:
+    """Which of the photos to keep as reference: at most `most` places, in order, each class in turn."""
+    turns: dict[str, int] = {}
+    ranked = []
+    for place, label in enumerate(labels):
+        turns[label] = turns.get(label, 0) + 1
+        ranked.append((turns[label], place))
+    return sorted(place for _, place in sorted(ranked)[:most])
