@@ -106,8 +106,10 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction], classes: 
     """validation.csv: a row per photo, with a column p_CLASS per class."""
     columns = ("file", "class", "predicted", "fit", "loss", "similarity", *(f"p_{name}" for name in classes))
     rows = [
-        (p.file, p.label, p.predicted, p.fit, digits(p.loss), digits(p.similarity))
-        + tuple(digits(p.probabilities[name]) for name in classes)
+        (
+            *(p.file, p.label, p.predicted, p.fit, digits(p.loss), digits(p.similarity)),
+            *(digits(p.probabilities[name]) for name in classes),
+        )
         for p in predictions
     ]
     write_rows(folder / PREDICTIONS, columns, rows)
