@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, load_file
+from safetensors.numpy import load_file
 
 from app import card as cards
 from app import graph, outside
@@ -70,12 +70,9 @@ class Bundle:
             return None
         path = self.folder / REFERENCE
         try:
-            found = load(read_own(self.folder, REFERENCE, cards.MOST_BYTES[REFERENCE]))["features"]
-            if found.ndim != 2 or not len(found) or found.shape[1] != outside.WIDTH or not np.isfinite(found).all():
-                raise ValueError("no features")
-            return outside.unit(found)
+            return outside.read(read_own(self.folder, REFERENCE, cards.MOST_BYTES[REFERENCE]))
         except (SafetensorError, *FAULTS) as error:
-            raise BundleError(f"{path} does not hold features that an export writes: {_reason(error)}.") from error
+            raise BundleError(f"{path} does not hold features as an export writes them: {_reason(error)}.") from error
 
 
 def read_bundle(folder: Path) -> Bundle:

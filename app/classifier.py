@@ -81,8 +81,9 @@ def load_classifier(folder: Path, engine: str, streams: int, max_pixels: int = M
     """Read and check the bundle, start the engine, replay the golden photos (which warms up). Raises BundleError."""
     bundle = read_bundle(folder)
     started = create_engine(engine, bundle, streams)
+    own = Classifier(bundle, started)  # whatever limit the operator sets for the photos of others
     for golden in bundle.golden:
-        replay(Classifier(bundle, started), golden)  # whatever limit the operator sets for the photos of others
+        replay(own, golden)
     return Classifier(bundle, started, max_pixels)
 
 

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load, save
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 # Mean over several, as a single one may be mislabelled or odd; docs/DECISIONS.md compares 1 to 50.
 NEAREST = 10
 WIDTH = 512  # features of a photo
-MOST = 960  # features that a bundle keeps: float16, 1 MB
+MOST = 960  # photos whose features a bundle keeps: float16, 1 MB
+NAME = "features"
+ROUNDING = 0.01  # of a length in float16; no more than 0.001 where every feature is 0.04
 
 
 def unit(features: np.ndarray[Any, Any]) -> Floats:
@@ -20,6 +23,24 @@ def unit(features: np.ndarray[Any, Any]) -> Floats:
     found = np.asarray(features, np.float32)
     lengths = np.linalg.norm(found, axis=-1, keepdims=True)
     return np.asarray(found / np.where(lengths > 0, lengths, 1))
+
+
+def write(features: np.ndarray[Any, Any]) -> bytes:
+    """Features [M, 512] as the content of a bundle's reference.safetensors: float16, at length 1."""
+    return save({NAME: unit(features).astype(np.float16)})
+
+
+def read(content: bytes) -> Floats:
+    """What `write` wrote, as unit rows [M, 512], float32. Raises ValueError or SafetensorError."""
+    found = load(content)
+    if list(found) != [NAME]:
+        raise ValueError(f"it must hold {NAME!r} alone")
+    rows = found[NAME]
+    if rows.dtype != np.float16 or rows.ndim != 2 or rows.shape[1] != WIDTH or not 1 <= len(rows) <= MOST:
+        raise ValueError(f"features must be float16, 1 to {MOST} rows of {WIDTH}")
+    if not (abs(np.linalg.norm(rows.astype(np.float32), axis=1) - 1) < ROUNDING).all():
+        raise ValueError("features must have length 1")
+    return unit(rows)
 
 
 def similarity(features: np.ndarray[Any, Any], reference: Floats) -> Floats:

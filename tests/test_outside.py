@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.outside import NEAREST, WIDTH, evenly, similarity, unit
+from app.outside import MOST, NEAREST, WIDTH, evenly, read, similarity, unit, write
 
 
 def at_angle(degrees: float) -> np.ndarray:
@@ -36,6 +36,13 @@ def test_fewer_photos_than_nearest_are_all_taken() -> None:
 
 def test_a_photo_without_features_is_like_nothing() -> None:
     assert similarity(np.zeros((1, WIDTH), np.float32), unit(at_angle(0)[None]))[0] == 0
+
+
+def test_what_was_written_is_read_within_float16() -> None:
+    features = np.random.default_rng(0).random((MOST, WIDTH), np.float32)
+    content = write(features)
+    assert len(content) < 1_000_000
+    np.testing.assert_allclose(read(content), unit(features), atol=1e-4)
 
 
 def test_each_class_keeps_its_share_in_the_order_of_the_photos() -> None:

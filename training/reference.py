@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save
 
 from app import outside
 from app.card import REFERENCE
@@ -40,4 +39,4 @@ def write(
         return [engine.infer(view[None]).features[0] for view in photo_views(file, preprocess, 1)]
 
     found = [features for seen in each(look, files, advance) for features in seen]
-    write_bytes(folder / REFERENCE, save({"features": outside.unit(np.stack(found)).astype(np.float16)}))
+    write_bytes(folder / REFERENCE, outside.write(np.stack(found)))
