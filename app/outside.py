@@ -15,6 +15,9 @@ NEAREST = 10
 WIDTH = 512  # features of a photo
 MOST = 960  # photos whose features a bundle keeps: float16, 1 MB
 NAME = "features"
+# Rows that one photo is compared with at a time. For much larger products OpenBLAS wakes threads of its own beside the
+# engine's: with 960 rows at once a photo took 0.2 to 3 ms of CPU, in pieces 0.05.
+PIECE = 256
 ROUNDING = 0.01  # of a length in float16; no more than 0.001 where every feature is 0.04
 
 
@@ -49,7 +52,9 @@ def similarity(features: np.ndarray[Any, Any], reference: Floats) -> Floats:
     Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022, who take the distance
     to the k-th.
     """
-    cosines = unit(features) @ reference.T
+    rows = unit(features)
+    pieces = [rows @ reference[start : start + PIECE].T for start in range(0, len(reference), PIECE)]
+    cosines = np.concatenate(pieces, axis=1)
     count = min(NEAREST, cosines.shape[1])
     return np.asarray(np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1))
 

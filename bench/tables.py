@@ -142,6 +142,19 @@ def start(found: dict[str, Any]) -> Iterator[Table]:
     yield "From a fresh clone", ["", "", "bar"], [[words, found[key], bar] for key, words, bar in START]
 
 
+def outside(found: dict[str, Any]) -> Iterator[Table]:
+    header = ["", "photos", "“none of these”", "“not sure”", *(f"{name}: caught / AUROC" for name in SCORES)]
+    rows = [
+        [name, each["photos"], each["outside"], each["unsure"], *(ood(each, score) for score in SCORES)]
+        for name, each in found.items()
+    ]
+    yield "Photos that are none of the classes; caught at 5 % of the classes’ own", header, rows
+
+
+def ood(each: dict[str, Any], score: str) -> str:
+    return f"{100 * each['caught'][score]:.0f} % / {each['auroc'][score]:.3f}"
+
+
 TABLES = {
     "served": served,
     "limit": limit,
@@ -151,7 +164,9 @@ TABLES = {
     "overload": overload,
     "soak": soak,
     "start": start,
+    "outside": outside,
 }
+SCORES = ("similarity", "confidence", "both")
 FLOOD = (
     ("offered", "offered", ""),
     ("rate", "answered, per s", ""),
