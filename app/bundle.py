@@ -50,6 +50,7 @@ class Bundle:
     preprocess: Preprocess
     precision: str
     calibration: Calibration
+    usual: dict[str, float]
     tolerance: float
     golden: tuple[GoldenPhoto, ...]
 
@@ -156,6 +157,7 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         preprocess=cards.read_preprocess(card["preprocess"]),
         precision=card["precision"],
         calibration=cards.read_calibration(card),
+        usual=cards.read_usual(card),
         tolerance=cards.within(card["golden"]["tolerance"], 1e-9, cards.MOST_TOLERANCE, "tolerance"),
         golden=tuple(GoldenPhoto(folder / file, row) for file, row in golden.items()),
     )

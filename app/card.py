@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.answer import VERDICTS, Calibration
-from app.image import Preprocess
+from app.image import MAX_SIZE, Preprocess
 
 FORMAT = 1
 CARD, GRAPH, WEIGHTS = "model.json", "model.onnx", "weights.safetensors"
@@ -32,6 +32,9 @@ MOST_NAME_BYTES = 200  # a class was a folder's name; file systems take 255
 FEWEST_GOLDEN, MOST_GOLDEN = 6, 100
 MOST_TOLERANCE = 0.01
 TEMPERATURES = (0.01, 100.0)  # networks are calibrated with 0.5 to 5 (Guo et al. 2017)
+
+# Of app/doctor.py's measures. Sharpness is at most that of a chessboard of single pixels: (8 · 128)² / 128².
+USUAL = {"short_side": (0, MAX_SIZE), "sharpness": (0, 64), "brightness": (0, 255), "variety": (0, 128)}
 
 # A ResNet34 has 85 MB in float32 and 2 KB a class more, its graph 50 to 100 KB; a photo is as large as an upload.
 MOST_BYTES = {GRAPH: 1_000_000, WEIGHTS: 100_000_000, REFERENCE: 1_000_000}
@@ -109,6 +112,12 @@ def read_calibration(card: dict[str, Any]) -> Calibration:
     if "outside_below" in values and REFERENCE not in card["files"]:
         raise ValueError(f"what is outside cannot be told without {REFERENCE}")
     return Calibration(**values)
+
+
+def read_usual(card: dict[str, Any]) -> dict[str, float]:
+    """What nearly all photos that trained reach, by app/doctor.py's measures; {} if the card does not say."""
+    found = _optional(card, "usual", dict) or {}
+    return {name: within(found[name], *span, name) for name, span in USUAL.items() if name in found}
 
 
 def read_golden(golden: dict[str, Any], classes: Sequence[str]) -> dict[str, tuple[float, ...]]:

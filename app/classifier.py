@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app import answer, outside
+from app import answer, doctor, outside
 from app.bundle import Bundle, GoldenPhoto, read_bundle
 from app.engine import Engine, OpenVinoEngine, Outputs
 from app.errors import BundleError, SettingError
@@ -27,6 +27,7 @@ class Answer:
     verdict: str
     similarity: float | None  # to the photos that trained; None where the bundle cannot tell
     photo: Photo
+    notes: tuple[dict[str, str], ...]  # what was done to the photo, and what may hurt its answer
     outputs: Outputs
     decode_s: float
     infer_s: float
@@ -54,6 +55,7 @@ class Classifier:
         preprocess = self.bundle.preprocess
         photo = read_photo(data, enough=2 * preprocess.resize, max_pixels=self.max_pixels)
         pixels = model_input(photo, preprocess)
+        notes = (*photo.notes, *doctor.notes(doctor.measure(photo, pixels), self.bundle.usual))
         if not wanted():
             raise Abandoned
         decoded = time.perf_counter()
@@ -63,7 +65,7 @@ class Classifier:
         near = None if self._reference is None else float(outside.similarity(outputs.features, self._reference)[0])
         verdict = answer.verdict(ranked, near, self.bundle.calibration)
         inferred = time.perf_counter()
-        return Answer(ranked, verdict, near, photo, outputs, decoded - started, inferred - decoded)
+        return Answer(ranked, verdict, near, photo, notes, outputs, decoded - started, inferred - decoded)
 
 
 def create_engine(name: str, bundle: Bundle, streams: int) -> Engine:

@@ -121,7 +121,7 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
                 image.draft(None, (enough, enough))
                 picture = _picture_bytes(image, whole)
             structure.check_size(whole, cost.limit(len(data), picture), cost.what)
-            return _load(image, kind, whole)
+            return _load(image, data, kind, whole)
     except Refusal:
         raise
     except Exception as error:  # Pillow raises ten kinds of exception on bad files, MemoryError included
@@ -169,13 +169,16 @@ def resample(photo: Photo, box: Box, size: tuple[int, int]) -> Image.Image:
     return image.transpose(TRANSPOSE[photo.orientation]) if photo.orientation in TRANSPOSE else image
 
 
-def _load(image: Image.Image, kind: str, whole: tuple[int, int]) -> Photo:
+def _load(image: Image.Image, data: bytes, kind: str, whole: tuple[int, int]) -> Photo:
     width, height = whole
     notes = []
     if kind != "JPEG" and _is_animated(image):
-        notes.append({"code": "first_frame", "text": "first frame of an animation"})
+        frames = structure.gif_frames(data) if kind == "GIF" else getattr(image, "n_frames", None)
+        notes.append({"code": "first_frame", "text": f"first frame of {frames or 'an animation'}"})
     image.load()
     shrink = max(1, round(width / image.width))
+    if shrink > 1:
+        notes.append({"code": "scaled_down", "text": f"read at 1/{shrink} of its width and height"})
     orientation = _orientation(image)
     if orientation in TRANSPOSE:
         turn = TURNED.get(orientation, "and mirrored" if orientation in SWAPS_SIDES else "by mirroring")

@@ -49,7 +49,7 @@ def as_json(answer: Answer, bundle: Bundle, options: Options) -> dict[str, Any]:
         "predictions": answer.predictions[: options.top_k],
         "verdict": answer.verdict,
         "model": {"name": bundle.name, "version": bundle.version},
-        "image": {"format": photo.format, "width": photo.width, "height": photo.height, "notes": list(photo.notes)},
+        "image": {"format": photo.format, "width": photo.width, "height": photo.height, "notes": list(answer.notes)},
     }
     if options.explain:
         name = answer.predictions[0][0] if options.explain == "1" else options.explain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app import doctor
 from app.answer import VERDICTS
 from app.bundle import Bundle
 from app.card import FORMAT
@@ -36,7 +37,7 @@ MEANINGS = {
     "fetch_slow": "The photo at the URL did not arrive in time.",
 }
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF"]
-NOTES = ["rotated", "alpha_on_white", "first_frame"]
+NOTES = ["first_frame", "scaled_down", "rotated", "alpha_on_white", *(code for code, _ in doctor.NOTES.values())]
 
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 1}
@@ -101,7 +102,7 @@ def _answer() -> Json:
         format={**TEXT, "enum": FORMATS},
         width=COUNT,
         height=COUNT,
-        notes=_array(_object("What was done to it.", code={**TEXT, "enum": NOTES}, text=TEXT)),
+        notes=_array(_object("What was done to it, or may hurt its answer.", code={**TEXT, "enum": NOTES}, text=TEXT)),
     )
     found = _object(
         "What was seen on one photo.",

@@ -6,6 +6,7 @@ Each walk here ends at its bound, and where a file is merely damaged it leaves t
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MAX_SEGMENTS = 2_000  # a 64 MB profile split over APP2 segments would have 1,00
 MAX_CHUNKS = 25_000  # a 20 MB PNG written in the usual 8 KB pieces has 2,500, an animation of 10,000 frames 20,000
 MAX_RLE_PIXELS = 2_000_000  # Pillow unpacks run-length BMPs in Python, a microsecond a run
 BYTES_PER_BLOCK = 64  # on average, of a GIF's data blocks; encoders fill them to 255
+MAX_COUNTED_BLOCKS = 20_000  # to count a GIF's pictures: 5 MB of full ones
 
 MAX_TAKEN_APART = 1_000_000  # bytes of a JPEG's head that Pillow takes apart: EXIF, tables, Photoshop's blocks
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of PNG's colour types
@@ -222,6 +224,22 @@ def _check_gif(data: bytes) -> None:
         position, blocks = position + 1, blocks - 1
         if blocks <= 0:
             raise _absurd("GIF", "is made of thousands of tiny blocks")
+
+
+def gif_frames(data: bytes) -> int | None:
+    """How many pictures a GIF holds; None if it is damaged, or too large to be walked through in 5 ms."""
+    pictures, position = 0, 13 + _colour_table(data[10])
+    left = MAX_COUNTED_BLOCKS
+    with contextlib.suppress(IndexError):
+        while left > 0 and (kind := data[position]) in (0x21, 0x2C):
+            pictures += kind == 0x2C
+            position += 2 if kind == 0x21 else 11 + _colour_table(data[position + 9])
+            while (size := data[position]) and left > 0:
+                position, left = position + 1 + size, left - 1
+            position, left = position + 1, left - 1
+        if data[position] == 0x3B and left > 0:
+            return pictures
+    return None
 
 
 def _colour_table(flags: int) -> int:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.errors import Refusal
 from app.image import read_photo
-from app.structure import MAX_SEGMENTS, check
+from app.structure import MAX_SEGMENTS, check, gif_frames
 from tests.photos import encode, real_photos, upright
 
 HANG_S = 2.5  # each takes milliseconds; unbounded, all of them take longer
@@ -115,3 +115,28 @@ def test_the_run_length_bound_spares_small_bitmaps() -> None:
     out = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(out, "BMP")
     assert read_photo(out.getvalue(), enough=512).width == 64
+
+
+def gif(pictures: int, blocks: int = 1) -> bytes:
+    """A GIF of so many pictures of one pixel, in so many blocks each."""
+    comment = b"\x21\xfe\x02ab\x00"
+    picture = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02" + b"\x02\x4c\x01" * blocks + b"\x00"
+    return GIF_HEAD + comment + picture * pictures + b";"
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 500])
+def test_a_gifs_pictures_are_counted(pictures: int) -> None:
+    assert gif_frames(gif(pictures)) == pictures
+    with Image.open(io.BytesIO(gif(pictures))) as image:
+        assert image.n_frames == pictures
+
+
+@pytest.mark.parametrize(
+    "data",
+    [gif(2)[:-1], gif(2)[:30], gif(2)[:-1] + b"\x00;", gif(3, 7_000), gif(20_000), gif(1, 1_000_000)],
+    ids=["no end", "cut off", "rubbish", "many blocks", "many pictures", "blocks without end"],
+)
+def test_pictures_of_which_nothing_can_be_said_are_not_counted(data: bytes) -> None:
+    started = time.process_time()
+    assert gif_frames(data) is None
+    assert time.process_time() - started < HANG_S / 10

@@ -37,6 +37,7 @@ def describe(
         "preprocess": asdict(bundle.preprocess),
         "precision": bundle.precision,
         **({"calibration": calibration.as_json()} if calibration else {}),
+        **({"usual": bundle.usual} if bundle.usual else {}),
         "metrics": metrics,
         "golden": golden,
         "files": {name: file_entry(bundle.folder / name) for name in names},

@@ -25,7 +25,7 @@ from app.card import CARD, GRAPH
 from app.classifier import Classifier, load_classifier
 from app.cpu import usable_cores
 from app.engine import Engine, OpenVinoEngine
-from training import card, golden, graph, model, reference
+from training import card, golden, graph, model, reference, usual
 from training.agreement import Agreement, Trained, agreement, ask_network
 from training.calibrate import calibrate
 from training.errors import TrainingError
@@ -80,6 +80,7 @@ class Export:
         self.out = out
         self.report = report
         self.calibration = calibrate(read_predictions(finished.folder), finished.classes)
+        self.usual = self._usual()
         self.validation = [
             (row, pixels)
             for row in finished.side(VALIDATION)
@@ -119,6 +120,10 @@ class Export:
             advance = self.report("reference", len(files))
             reference.write(bundle.folder, engine, files, bundle.preprocess, advance)
         return replace(bundle, calibration=Calibration(found.temperature, found.unsure_below, found.outside_below))
+
+    def _usual(self) -> dict[str, float]:
+        files = [self.finished.data / row.file for row in self.finished.rows]
+        return usual.lowest(files, self.finished.preprocess, self.report("what photos are like", len(files)))
 
     def _checkpoint(self) -> dict[str, Tensor]:
         try:
@@ -203,7 +208,7 @@ class Export:
         return Bundle(
             folder=folder, card={}, name=self.out.name, version="", classes=tuple(self.finished.classes),
             preprocess=self.finished.preprocess, precision=precision, calibration=Calibration(),
-            tolerance=golden.TOLERANCE, golden=(),
+            usual=self.usual, tolerance=golden.TOLERANCE, golden=(),
         )  # fmt: skip
 
     def _golden(self, classifier: Classifier, pool: Path | None) -> list[golden.Candidate]:
