@@ -51,6 +51,7 @@ class Bundle:
     precision: str
     calibration: Calibration
     usual: dict[str, float]
+    expected: cards.Expected
     tolerance: float
     golden: tuple[GoldenPhoto, ...]
 
@@ -158,6 +159,7 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         precision=card["precision"],
         calibration=cards.read_calibration(card),
         usual=cards.read_usual(card),
+        expected=cards.read_expected(card, classes),
         tolerance=cards.within(card["golden"]["tolerance"], 1e-9, cards.MOST_TOLERANCE, "tolerance"),
         golden=tuple(GoldenPhoto(folder / file, row) for file, row in golden.items()),
     )

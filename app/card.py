@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.answer import VERDICTS, Calibration
@@ -33,6 +34,8 @@ FEWEST_GOLDEN, MOST_GOLDEN = 6, 100
 MOST_TOLERANCE = 0.01
 TEMPERATURES = (0.01, 100.0)  # networks are calibrated with 0.5 to 5 (Guo et al. 2017)
 
+QUANTILES = ("0.05", "0.25", "0.5", "0.75", "0.95")  # of similarity, in the card and at /metrics
+
 # Of app/doctor.py's measures. Sharpness is at most that of a chessboard of single pixels: (8 · 128)² / 128².
 USUAL = {"short_side": (0, MAX_SIZE), "sharpness": (0, 64), "brightness": (0, 255), "variety": (0, 128)}
 
@@ -44,6 +47,16 @@ MOST_PHOTO_BYTES = 20_000_000
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What answers would be like to photos like those that trained. `photos`: how many of each class trained ({} if
+    unknown); `confidence`, `similarity`: their mean and QUANTILES out of fold (None and {} if unknown)."""
+
+    photos: dict[str, int]
+    confidence: float | None
+    similarity: dict[str, float]
 
 
 def load(data: bytes) -> dict[str, Any]:
@@ -118,6 +131,20 @@ def read_usual(card: dict[str, Any]) -> dict[str, float]:
     """What nearly all photos that trained reach, by app/doctor.py's measures; {} if the card does not say."""
     found = _optional(card, "usual", dict) or {}
     return {name: within(found[name], *span, name) for name, span in USUAL.items() if name in found}
+
+
+def read_expected(card: dict[str, Any], classes: Sequence[str]) -> Expected:
+    """What training knows of answers, as far as the card says it. Raises TypeError or ValueError."""
+    found = _optional(card, "calibration", dict) or {}
+    data = _optional(_optional(card, "training", dict) or {}, "data", dict) or {}
+    sides = _optional(data, "photos", dict) or {}
+    photos = {name: sum(within(n, 0, 1e9, "a count of photos") for n in sides[name].values()) for name in sides}
+    likeness = _optional(found, "similarity", dict) or {}
+    return Expected(
+        photos={name: int(photos[name]) for name in classes} if photos.keys() == set(classes) else {},
+        confidence=within(found["confidence"], 0, 1, "confidence") if "confidence" in found else None,
+        similarity={name: within(likeness[name], -1, 1, "a similarity") for name in QUANTILES if name in likeness},
+    )
 
 
 def read_golden(golden: dict[str, Any], classes: Sequence[str]) -> dict[str, tuple[float, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from typing import Protocol
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from app.admission import Admission
 from app.classifier import Classifier
+from app.drift import Drift
 from app.errors import Refusal
 from app.outcome import Outcome
 
@@ -79,7 +81,10 @@ class Metrics:
             step: Histogram(f"tellapart_{step}_seconds", text, registry=registry, buckets=BUCKETS)
             for step, text in STEPS.items()
         }
+        self._service = service
+        self._drift = Drift()
         registry.register(Now(service))
+        registry.register(self._drift)
         ProcessCollector(registry=registry)
 
     def observe(self, outcome: Outcome) -> None:
@@ -88,8 +93,12 @@ class Metrics:
         self._total.labels(outcome.route).observe(outcome.total_s)
         for step, seconds in outcome.steps:
             self._steps[step].observe(seconds)
-        for first, verdict in outcome.answers:
-            self._answers.labels(first, verdict).inc()
+        for said in outcome.answers:
+            self._answers.labels(said.first, said.verdict).inc()
+        with contextlib.suppress(Refusal):
+            at_work = self._service.classifier.bundle
+            if outcome.answers and outcome.bundle == at_work.version:  # else it was replaced meanwhile
+                self._drift.add(at_work, outcome.answers)
         for code in outcome.refusals:
             self._refusals.labels(outcome.route, code).inc()
 

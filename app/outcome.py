@@ -26,12 +26,22 @@ TRACEPARENT = re.compile(
 TRACE_FLAGS = 0b11  # those that are defined: sampled, random
 
 
+@dataclass(frozen=True)
+class Said:
+    """What an answer was, without the photo."""
+
+    first: str
+    confidence: float
+    verdict: str
+    similarity: float | None
+
+
 @dataclass
 class Outcome:
     """One request. `route` is a pattern of ours, never a path that a client wrote; `method` is one of METHODS or OTHER.
 
     `traceparent` is the header to send back: the caller's trace, and this request as a span of it. `steps` are (fetch,
-    wait, decode or infer, seconds), one for each photo; `answers` (first class, verdict) of each photo that got one;
+    wait, decode or infer, seconds), one for each photo; `answers` of each photo that got one;
     `refusals` the codes of the request's or its photos' refusals.
     """
 
@@ -42,7 +52,7 @@ class Outcome:
     status: int = NOBODY_LISTENED
     total_s: float = 0.0
     steps: list[tuple[str, float]] = field(default_factory=list)
-    answers: list[tuple[str, str]] = field(default_factory=list)
+    answers: list[Said] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     detail: str = ""
     bundle: str = ""
@@ -60,7 +70,7 @@ class Outcome:
     def answered(self, answer: Answer, bundle: str, wait_s: float) -> None:
         """A photo got its answer from that version of a bundle."""
         self.steps += [("wait", wait_s), ("decode", answer.decode_s), ("infer", answer.infer_s)]
-        self.answers.append((answer.predictions[0][0], answer.verdict))
+        self.answers.append(Said(*answer.predictions[0], answer.verdict, answer.similarity))
         self.bundle = bundle
 
     def refused(self, refusal: Refusal) -> None:

@@ -152,7 +152,7 @@ def _card() -> Json:
     found["properties"] |= {
         "about": TEXT,
         "architecture": TEXT,
-        **{name: {"type": "object"} for name in ("calibration", "metrics", "training")},
+        **{name: {"type": "object"} for name in ("calibration", "usual", "metrics", "training")},
     }
     return found
 

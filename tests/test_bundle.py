@@ -117,7 +117,7 @@ CARD_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a mean of two": (lambda card: card["preprocess"].update(mean=[0.5, 0.5]), "three numbers"),
     "a mean of words": (lambda card: card["preprocess"].update(mean=["a", "b", "c"]), "not a complete bundle card"),
     "other probabilities": (
-        lambda card: card["golden"]["photos"][0]["probabilities"].update(black=0.5, grizzly=0.43),
+        lambda card: card["golden"]["photos"][0]["probabilities"].update(black=0.3, grizzly=0.3, teddys=0.4),
         "Golden photo",
     ),
 }

@@ -22,8 +22,9 @@ from app.schemas import MEANINGS
 from app.settings import Settings
 from tests.bundles import SHIPPED
 from tests.live import ROOT, live_service
-from tests.test_http import TEDDY, URL, running
+from tests.test_http import URL, running
 from tests.test_page import HOSTILE, Strict, text
+from tests.wire import TEDDY
 
 BEARS = read_bundle(SHIPPED)
 GUIDE = (ROOT / "docs" / "api.md").read_text()

@@ -20,10 +20,9 @@ from app.main import create_app
 from app.routes import MAX_FILES
 from app.settings import Settings
 from app.web import BODIES, BodyLimits
-from tests.drawings import bear, jpeg
 from tests.photos import encode, photo
+from tests.wire import TEDDY
 
-TEDDY = jpeg(bear("teddys", 0))
 CLASSES = {"black", "grizzly", "teddys"}
 HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 URL = "https://photos.example.org/teddy.jpg"

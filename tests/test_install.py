@@ -12,13 +12,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.drawings import bear, jpeg
 from tests.live import ROOT, clean_env, free_port, started
+from tests.wire import TEDDY
 
 HANG_S = 280
 MAX_MB = 450
 TRAINING_ONLY = ("torch", "torchvision", "onnx", "onnxruntime", "nncf", "onnxscript")
-TEDDY = jpeg(bear("teddys", 0))
 
 
 def run(*command: object, cwd: Path, **environ: str) -> str:

@@ -18,9 +18,9 @@ import httpx2
 import pytest
 
 from tests.live import ROOT, Live, clean_env, free_port, get, live_service, started
-from tests.test_http import TEDDY
 from tests.test_logs import SECRET, TIME
 from tests.test_serve import HANG_S, exchange, head, origin, until
+from tests.wire import TEDDY
 
 
 @pytest.fixture(scope="module", params=["text", "json"])

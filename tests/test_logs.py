@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from app import logs
 from app.logs import JsonFormatter
 from app.outcome import continue_trace, request_id
-from tests.test_http import HTML, TEDDY, URL, running, upload
+from tests.test_http import HTML, URL, running, upload
+from tests.wire import TEDDY
 
 SECRET = "s3cret"
 SPANS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

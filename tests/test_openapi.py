@@ -22,7 +22,8 @@ from app.openapi import document
 from app.settings import Settings
 from tests.bundles import SHIPPED
 from tests.photos import photo
-from tests.test_http import HTML, TEDDY, URL, FakeFetcher, running, upload
+from tests.test_http import HTML, URL, FakeFetcher, running, upload
+from tests.wire import TEDDY
 
 BEARS = read_bundle(SHIPPED)
 SETTINGS = {

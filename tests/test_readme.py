@@ -15,7 +15,7 @@ import pytest
 
 from tests.drawings import KINDS, bear, jpeg
 from tests.live import ROOT, Live, clean_env, free_port, live_service, started
-from tests.wire import post
+from tests.wire import TEDDY, post
 
 README = (ROOT / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:8000"
@@ -86,7 +86,7 @@ def test_every_command_does_what_it_says(live: Live, clone: Path) -> None:
         if " app serve" in line:
             port = free_port()
             with started(shlex.split(line), port, cwd=clone, env=environ() | {"TELLAPART_PORT": str(port)}) as served:
-                assert post(served, jpeg(bear("teddys", 0))).json()["verdict"] == "teddys"
+                assert post(served, TEDDY).json()["verdict"] == "teddys"
         else:
             run(line.replace(ADDRESS, live.url), clone)
 

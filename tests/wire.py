@@ -19,7 +19,7 @@ from tests.live import Live
 BOUNDARY = "3d1f"
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 HANG_S = 25  # five times the clocks on heads and idle bodies
-TEDDY = jpeg(bear("teddys", 0))
+TEDDY = jpeg(bear("teddys", 58))  # a drawing that is like enough to photos of teddy bears
 
 
 def form(*photos: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from app.card import QUANTILES
 from training.history import Prediction
 
 BINS = 15  # of confidence, from 0 to 1; Guo et al. 2017
@@ -48,7 +49,8 @@ class Reliability:
 class Calibration:
     """`after`: at the temperature found on the other folds, where there are folds. `unsure_below`: the probability
     under which REJECTED of the photos stay, and how many of those are errors; `outside_below` the same of the
-    similarity, None where that is unknown."""
+    similarity, None where that is unknown. `confidence`: mean calibrated probability of the first class; `similarity`:
+    its QUANTILES."""
 
     photos: int
     errors: int
@@ -59,6 +61,8 @@ class Calibration:
     unsure_photos: int
     unsure_errors: int
     outside_below: float | None
+    confidence: float
+    similarity: dict[str, float] | None
 
     def as_json(self) -> dict[str, Any]:
         """For model.json."""
@@ -90,6 +94,8 @@ def calibrate(predictions: Sequence[Prediction], classes: Sequence[str]) -> Cali
         unsure_photos=int(unsure.sum()),
         unsure_errors=int((unsure & wrong).sum()),
         outside_below=float(np.quantile(similarities, REJECTED)) if known else None,
+        confidence=float(calibrated.max(axis=1).mean()),
+        similarity={name: float(np.quantile(similarities, float(name))) for name in QUANTILES} if known else None,
     )
 
 

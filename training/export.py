@@ -21,7 +21,7 @@ from torch import Tensor
 
 from app.answer import Calibration, Floats
 from app.bundle import Bundle
-from app.card import CARD, GRAPH
+from app.card import CARD, GRAPH, Expected
 from app.classifier import Classifier, load_classifier
 from app.cpu import usable_cores
 from app.engine import Engine, OpenVinoEngine
@@ -208,7 +208,7 @@ class Export:
         return Bundle(
             folder=folder, card={}, name=self.out.name, version="", classes=tuple(self.finished.classes),
             preprocess=self.finished.preprocess, precision=precision, calibration=Calibration(),
-            usual=self.usual, tolerance=golden.TOLERANCE, golden=(),
+            usual=self.usual, expected=Expected({}, None, {}), tolerance=golden.TOLERANCE, golden=(),
         )  # fmt: skip
 
     def _golden(self, classifier: Classifier, pool: Path | None) -> list[golden.Candidate]:
