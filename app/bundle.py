@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from app import card as cards
-from app import graph, outside
+from app import graph, model_card, outside
 from app.answer import Calibration
 from app.bundle_files import check_file, read_own, tensor_places
 from app.card import CARD, GRAPH, REFERENCE, WEIGHTS
@@ -149,7 +149,7 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         raise ValueError(f"precision must be {' or '.join(cards.PRECISIONS)}")
     if not re.fullmatch("[0-9a-f]{12}", card["version"]):
         raise ValueError("version must be 12 hex digits")
-    return Bundle(
+    found = Bundle(
         folder=folder,
         card=card,
         name=card["name"],
@@ -163,6 +163,8 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
         tolerance=cards.within(card["golden"]["tolerance"], 1e-9, cards.MOST_TOLERANCE, "tolerance"),
         golden=tuple(GoldenPhoto(folder / file, row) for file, row in golden.items()),
     )
+    model_card.in_words(card)  # raises for what no export writes, and what no page could show
+    return found
 
 
 def _check_tensors(bundle: Bundle) -> graph.Places:

@@ -186,16 +186,22 @@ def check_shown(card: dict[str, Any]) -> None:
     for place, keys in ((card, ("about", "architecture")), (training, ("lane", "measured", "date"))):
         for key in keys:
             _optional(place, key, str)
-    if (weights := _optional(training, "weights", dict)) and not isinstance(weights.get("source"), str):
-        raise ValueError("the source of its weights must be text")
+    if weights := _optional(training, "weights", dict):
+        _optional(weights, "seen", str)
+        if not isinstance(weights.get("source"), str):
+            raise ValueError("the source of its weights must be text")
     for precision, rate in (_optional(metrics, "validation", dict) or {}).items():
         if precision not in PRECISIONS:
             raise ValueError(f"errors are told of {' and '.join(PRECISIONS)} alone")
-        low, high = rate["wilson95"]
-        for share in (rate["error_rate"], low, high):
-            within(share, 0, 1, "an error rate")
+        within(rate["error_rate"], 0, 1, "an error rate")
         for each in (rate, *(_optional(rate, "per_class", dict) or {}).values()):
             within(each["errors"], 0, within(each["photos"], 0, 1e9, "a count of photos"), "a count of errors")
+            low, high = each["wilson95"]
+            within(high, within(low, 0, 1, "an error rate"), 1, "an error rate")
+    calibration = _optional(card, "calibration", dict) or {}
+    for each in (_optional(calibration, "after", dict) or {"bins": []})["bins"]:
+        for key, most in (("photos", 1e9), ("confidence", 1), ("right", 1)):
+            within(each[key], 0, most, f"{key} of a bin")
 
 
 def within(value: object, low: float, high: float, what: str) -> float:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.bundle import Bundle, read_bundle
+from app import model_card
+from app.answer import VERDICTS
+from app.bundle import GoldenPhoto, read_bundle
 from app.classifier import Classifier, create_engine, load_classifier, replay
 from app.cpu import Plan, usable_cores
 from app.errors import BundleError, Refusal
@@ -66,14 +68,15 @@ def with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
 
 
 def print_table(rows: Sequence[Row], classes: Sequence[str]) -> None:
-    """A line per photo: every class with its probability, the first one first; errors in words."""
+    """A line per photo: the verdict, every class with its probability, the first one first; errors in words."""
     width = max(len(str(row.path)) for row in rows)
+    widest = max(map(len, (*classes, *VERDICTS)))
     for row in rows:
         if "error" in row.result:
             print(f"{row.path!s:{width}}  error: {row.result['error']['message']}")
         else:
             ranked = "  ".join(f"{name} {100 * p:5.1f} %" for name, p in row.result["predictions"])
-            print(f"{row.path!s:{width}}  {ranked}")
+            print(f"{row.path!s:{width}}  {row.result['verdict']:{widest}}  {ranked}")
 
 
 def print_json(rows: Sequence[Row], classes: Sequence[str]) -> None:
@@ -91,24 +94,29 @@ def print_csv(rows: Sequence[Row], classes: Sequence[str]) -> None:
         writer.writerow([row.path, row.result.get("verdict", ""), *(found.get(name, "") for name in classes), error])
 
 
-def validation_lines(bundle: Bundle) -> Iterator[str]:
-    """A line per precision with its validation errors. Raises BundleError."""
-    try:
-        for name, rate in bundle.card.get("metrics", {}).get("validation", {}).items():
-            low, high = (100 * bound for bound in rate["wilson95"])
-            wrong = f"{rate['errors']} of {rate['photos']} wrong"
-            yield f"validation, {name}: {wrong}, 95 % interval {low:.1f} to {high:.1f} %"
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"The metrics of {bundle.folder} are not as an export writes them: {error}.") from error
-
-
 def check(folder: Path, settings: Settings) -> int:
-    """Check a bundle's files, replay its golden photos, and print what it is. Raises BundleError."""
+    """Check a bundle's files, print what it is, and replay all its golden photos.
+
+    Raises BundleError, which names the first golden photo that disagrees.
+    """
     bundle = read_bundle(folder)
-    print(f"{bundle.name} {bundle.version}, {bundle.precision}: {', '.join(bundle.classes)}")
-    print(*validation_lines(bundle), sep="\n")
+    print(f"{bundle.name} {bundle.version}: {', '.join(bundle.classes)}")
+    print(*(f"{what}: {how}" for what, how in model_card.in_words(bundle.card)), sep="\n")
     classifier = Classifier(bundle, create_engine(settings.engine, bundle, 1))
-    for golden in bundle.golden:
-        print(f"{golden.path.relative_to(folder)}: differs by {replay(classifier, golden):.1e}")
+    wrong = [error for golden in bundle.golden if (error := check_golden(classifier, golden))]
+    if wrong:
+        print(f"{len(wrong)} of {len(bundle.golden)} golden photos disagree.")
+        raise wrong[0]
     print(f"{len(bundle.golden)} golden photos agree within {bundle.tolerance:g}.")
     return 0
+
+
+def check_golden(classifier: Classifier, golden: GoldenPhoto) -> BundleError | None:
+    """Print how far a golden photo's answer is from the recorded one; returns what is wrong with it, if anything."""
+    name = golden.path.relative_to(classifier.bundle.folder)
+    try:
+        print(f"{name}: differs by {replay(classifier, golden):.1e}")
+    except BundleError as error:
+        print(f"{name}: DISAGREES")
+        return error
+    return None

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
+from app import model_card
 from app.errors import Refusal
 from app.outcome import outcome_of
 from app.settings import ROOT
@@ -30,7 +31,7 @@ def asset(name: str) -> str:
 _templates = Environment(
     loader=FileSystemLoader(ROOT / "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
 )
-_templates.globals["asset"] = asset
+_templates.globals.update(asset=asset, card_in_words=model_card.in_words, own_rate=model_card.own_rate)
 _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
 
 

@@ -20,6 +20,7 @@ import pytest
 from app.__main__ import main
 from app.bundle import CARD, WEIGHTS, read_bundle
 from app.classifier import Classifier, load_classifier
+from app.model_card import in_words
 from tests import bundles
 from tests.drawings import KINDS, bear, jpeg
 from tests.live import ROOT, clean_env
@@ -194,11 +195,33 @@ def test_check_tells_what_a_bundle_is_and_how_far_it_is_off() -> None:
     done = run("check", BEARS)
     assert (done.returncode, done.stderr) == (0, "")
     bundle = read_bundle(BEARS)
-    first, *_, last = done.stdout.splitlines()
-    assert first == f"bears {bundle.version}, {bundle.precision}: black, grizzly, teddys"
+    first, *rest, last = done.stdout.splitlines()
+    assert first == f"bears {bundle.version}: black, grizzly, teddys"
+    rows = [f"{what}: {how}" for what, how in in_words(bundle.card)]
+    assert rest[: len(rows)] == rows
     assert last == f"{len(bundle.golden)} golden photos agree within {bundle.tolerance:g}."
     for golden in bundle.golden:
         assert f"golden/{golden.path.name}: differs by " in done.stdout
+
+
+def test_check_replays_all_and_names_the_first_that_disagrees(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundles.copy(tmp_path)
+    files = sorted(path.name for path in (bundle / "golden").iterdir())
+
+    def change(card: dict[str, Any]) -> None:
+        for number in (1, 3):
+            card["golden"]["photos"][number]["probabilities"] = {"black": 0.3, "grizzly": 0.3, "teddys": 0.4}
+
+    bundles.change_card(bundle, change)
+    assert main(["check", str(bundle)]) == 3
+    printed = capsys.readouterr()
+    golden = [line for line in printed.out.splitlines() if line.startswith("golden/")]
+    assert [line.split(":")[0] for line in golden] == [f"golden/{name}" for name in files]
+    assert [line.endswith("DISAGREES") for line in golden] == [False, True, False, True, False, False]
+    assert f"2 of {len(files)} golden photos disagree." in printed.out
+    assert f"Golden photo {bundle / 'golden' / files[1]} gives" in printed.err
 
 
 def test_check_of_a_tampered_bundle_is_exit_code_3(tampered: Path) -> None:

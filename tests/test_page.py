@@ -13,6 +13,7 @@ import pytest
 from app import respond
 from app.bundle import read_bundle
 from app.errors import Refusal
+from app.model_card import in_words
 from app.settings import Settings
 from tests.bundles import SHIPPED
 
@@ -150,6 +151,11 @@ def test_model_page_of_the_shipped_bundle() -> None:
     shown = text(render(model(**bundle.card), template="model.html"))
     assert f"{rate['errors']} of {rate['photos']} photos wrong" in shown
     assert "95 % interval" in shown
+    for what, how in in_words(bundle.card):
+        assert f"{what}{how}".replace("\u00a0", " ") in shown
+    after = bundle.card["calibration"]["after"]
+    assert f"expected calibration error {after['ece']:.3f}" in shown
+    assert f"{after['bins'][-1]['photos']} {100 * after['bins'][-1]['confidence']:.1f} %" in shown
     assert "openvino, 2 photos at once on 2 cores; up to 64 more may wait" in shown
     for words in (bundle.version, *bundle.classes, bundle.precision, bundle.card["training"]["lane"]):
         assert words in shown

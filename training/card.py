@@ -23,8 +23,12 @@ def describe(
     metrics: dict[str, Any],
     golden: dict[str, Any],
     about: str,
+    seen: str,
 ) -> dict[str, Any]:
-    """The card of a bundle whose other files are written already; `version` names the whole content."""
+    """The card of a bundle whose other files are written already; `version` names the whole content.
+
+    `about` and `seen` are what the person says who exports it, the latter of the weights that training started from.
+    """
     names = [GRAPH, WEIGHTS, *(photo["file"] for photo in golden["photos"])]
     names += [REFERENCE] if calibration and calibration.outside_below is not None else []
     made: dict[str, Any] = {
@@ -43,6 +47,7 @@ def describe(
         "files": {name: file_entry(bundle.folder / name) for name in names},
         "training": {
             **{key: run.summary[key] for key in FROM_RUN},
+            "weights": {**run.summary["weights"], **({"seen": seen} if seen else {})},
             # not where they lay: a bundle travels, and a path says who trained it
             "data": {key: run.summary["data"][key] for key in ("hash", "photos")},
             "versions": {**run.summary["versions"], **{name: version(name) for name in LIBRARIES}},

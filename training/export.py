@@ -56,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     precision_help = "auto: int8 if its answers pass the gate, else int8 weights, else f32"
     parser.add_argument("--precision", choices=("auto", "f32"), default="auto", help=precision_help)
     parser.add_argument("--about", default="", metavar="TEXT", help="a sentence for the bundle's card")
+    seen_help = "what the weights that training started from had seen, for the card [what their file says]"
+    parser.add_argument("--seen", default="", metavar="TEXT", help=seen_help)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     finished = read_run(args.run_folder, args.data)
     finished.check_photos()
     with bars() as progress:
-        made = Export(finished, args.out, partial(advancer, progress)).run(args.golden, args.precision, args.about)
+        made = Export(finished, args.out, partial(advancer, progress)).run(
+            args.golden, args.precision, args.about, args.seen
+        )
     rates = made["metrics"]["validation"]
     rate = rates.get(made["precision"], rates["f32"])
     print(f"{args.out}: version {made['version']}, {made['precision']}, {card.in_words(rate)}.")  # noqa: T201
@@ -87,7 +91,7 @@ class Export:
             for pixels in photo_views(finished.data / row.file, finished.preprocess, 1)
         ]
 
-    def run(self, pool: Path | None, precision: str, about: str) -> dict[str, Any]:
+    def run(self, pool: Path | None, precision: str, about: str = "", seen: str = "") -> dict[str, Any]:
         """Write the bundle; returns its card. Raises TrainingError or BundleError."""
         checkpoint = self._checkpoint()
         f32 = graph.to_onnx(
@@ -103,7 +107,7 @@ class Export:
             metrics = {**self._errors(floats, engine), "int8_gate": gates}
             bundle = self._calibrated(self._bundle(folder, "f32" if engine is floats else "int8"), engine)
             photos = golden.write(self._golden(Classifier(bundle, engine), pool), bundle.classes, folder)
-            made = card.describe(bundle, self.finished, self.calibration, metrics, photos, about)
+            made = card.describe(bundle, self.finished, self.calibration, metrics, photos, about, seen)
             write_json(folder / CARD, made)
             reloaded = load_classifier(folder, "openvino", streams=1)
             self._agreement(trained, reloaded.engine, "bundle").check(exact=engine is floats)

@@ -55,13 +55,18 @@ class Classifier(ResNet):
         return [early, [self.layer3, self.layer4], [self.fc]]
 
 
+IMAGENET = "the 1.28 million photos of ImageNet's 1,000 classes, with their labels"
+
+
 @dataclass(frozen=True)
 class StartWeights:
-    """Where a run starts from, for run.json; `sha256` is "" for random weights."""
+    """Where a run starts from, for run.json; `sha256` is "" for random weights. `seen`: what they had been trained on,
+    which a photo that measures errors should not be part of."""
 
     name: str
     sha256: str
     source: str
+    seen: str
 
 
 def build(classes: int, preprocess: Preprocess, weights: str) -> tuple[Classifier, StartWeights]:
@@ -73,7 +78,7 @@ def build(classes: int, preprocess: Preprocess, weights: str) -> tuple[Classifie
     network.to(memory_format=torch.channels_last)
     if weights == "none":
         begin_as_identity(network)
-        return network, StartWeights("none", "", "random weights")
+        return network, StartWeights("none", "", "random weights", "nothing")
     state, start = imagenet_weights() if weights == "imagenet" else file_weights(Path(weights))
     load_body(network, state, start.name)
     return network, start
@@ -97,7 +102,7 @@ def imagenet_weights() -> tuple[dict[str, Tensor], StartWeights]:
     if not sha256.startswith(hash_in(url)):  # torch itself opens whatever lies there
         raise TrainingError(f"{cached} is not what {url} gives, perhaps half of it: delete it, or fetch it again.")
     state = torch.load(cached, map_location="cpu", weights_only=True)
-    return dict(state), StartWeights("imagenet", sha256, f"torchvision ResNet34 IMAGENET1K_V1, {url}")
+    return dict(state), StartWeights("imagenet", sha256, f"torchvision ResNet34 IMAGENET1K_V1, {url}", IMAGENET)
 
 
 def download(url: str, path: Path) -> None:
@@ -130,10 +135,13 @@ def file_weights(path: Path) -> tuple[dict[str, Tensor], StartWeights]:
     try:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            made = (file.metadata() or {}).get("made", "the file does not say how it was made")
+            told = file.metadata() or {}
     except SafetensorError as error:
         raise TrainingError(f"{path} is not a safetensors file, or broken ({error}).") from error
-    return state, StartWeights(path.name, sha256, f"file {path.name}: {made}")
+    made = told.get("made", "the file does not say how it was made")
+    return state, StartWeights(
+        path.name, sha256, f"file {path.name}: {made}", told.get("seen", "the file does not say")
+    )
 
 
 def load_body(network: Classifier, state: dict[str, Tensor], name: str) -> None:

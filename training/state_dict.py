@@ -56,7 +56,8 @@ def read_file(path: Path) -> tuple[Any, StartWeights]:
             f"{path} is broken, or holds more than tensors, which could be code and was not run: "
             "save the state dict alone, as torch.save(model.state_dict(), FILE) does."
         ) from error
-    return found, StartWeights(path.name, hashlib.sha256(content).hexdigest(), f"file {path.name}, trained elsewhere")
+    sha256 = hashlib.sha256(content).hexdigest()
+    return found, StartWeights(path.name, sha256, f"file {path.name}, trained elsewhere", "the file does not say")
 
 
 def unwrapped(content: Any, name: str) -> dict[str, Tensor]:

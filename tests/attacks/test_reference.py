@@ -76,7 +76,7 @@ def bundle(tmp_path: Path) -> Path:
     (folder / REFERENCE).write_bytes(write(GOOD))
 
     def change(card: dict[str, Any]) -> None:
-        card["calibration"] = {**card.get("calibration", {}), "temperature": 1.0, "outside_below": 0.5}
+        card["calibration"]["outside_below"] = 0.5
         card["files"][REFERENCE] = {}
 
     bundles.change_card(folder, change)
