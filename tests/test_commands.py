@@ -78,8 +78,9 @@ def test_classify_prints_a_line_per_photo(classifier: Classifier, photos: list[P
     assert (done.returncode, done.stderr) == (0, "")
     width = max(len(str(path)) for path in photos)
     for line, path in zip(done.stdout.splitlines(), photos, strict=True):
-        ranked = [f"{name} {100 * share:5.1f} %" for name, share in result(classifier, path)["predictions"]]
-        assert line == "  ".join([str(path).ljust(width), *ranked])
+        found = result(classifier, path)
+        ranked = [f"{name} {100 * share:5.1f} %" for name, share in found["predictions"]]
+        assert line == "  ".join([str(path).ljust(width), found["verdict"].ljust(len("none of these")), *ranked])
 
 
 def test_classify_json(classifier: Classifier, photos: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,8 @@ def test_the_shipped_bundle_tells_all() -> None:
     found = told(CARD)
     assert list(found) == [
         "Error on photos it was not trained on", "Measured how", "Confidence", "Says “not sure”",
-        "Says “none of these”", "Trained and measured on", "Started from", "Which had seen", "Trained", "Precision", "Golden photos",
+        "Says “none of these”", "Trained and measured on", "Started from", "Which had seen", "Trained", "Precision",
+        "Golden photos",
     ]  # fmt: skip
     rate, calibration = CARD["metrics"]["validation"]["f32"], CARD["calibration"]
     assert found["Error on photos it was not trained on"].startswith(

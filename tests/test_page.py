@@ -155,7 +155,7 @@ def test_model_page_of_the_shipped_bundle() -> None:
         assert f"{what}{how}".replace("\u00a0", " ") in shown
     after = bundle.card["calibration"]["after"]
     assert f"expected calibration error {after['ece']:.3f}" in shown
-    assert f"{after['bins'][-1]['photos']} {100 * after['bins'][-1]['confidence']:.1f} %" in shown
+    assert f"{after['bins'][-1]['photos']}{100 * after['bins'][-1]['confidence']:.1f} %" in shown
     assert "openvino, 2 photos at once on 2 cores; up to 64 more may wait" in shown
     for words in (bundle.version, *bundle.classes, bundle.precision, bundle.card["training"]["lane"]):
         assert words in shown
