@@ -26,16 +26,23 @@ class Drift(Collector):
     def __init__(self) -> None:
         self._bundle: Bundle | None = None
         self._said: deque[Said] = deque(maxlen=WINDOW)
+        self._agreed: deque[bool] = deque(maxlen=WINDOW)
 
-    def add(self, bundle: Bundle, said: Iterable[Said]) -> None:
-        """Answers of that bundle, which is the one at work."""
+    def add(self, bundle: Bundle, said: Iterable[Said], agreed: bool | None = None) -> None:
+        """Answers of that bundle, which is the one at work; whether a person's label was the verdict."""
         if self._bundle is None or self._bundle.version != bundle.version:
             self._bundle = bundle
             self._said.clear()
+            self._agreed.clear()
         self._said.extend(said)
+        if agreed is not None:
+            self._agreed.append(agreed)
 
     def collect(self) -> Iterator[Metric]:
         """What a scrape reads; nothing before the first answer."""
+        if self._agreed:
+            share = sum(self._agreed) / len(self._agreed)
+            yield GaugeMetricFamily("tellapart_recent_agreement", "Share of labels that were the verdict.", share)
         if self._bundle is None or not self._said:
             return
         expected = self._bundle.expected

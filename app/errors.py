@@ -9,6 +9,7 @@ CODES: dict[str, tuple[int, str]] = {
     "blocked_url": (400, "Only public addresses on ports 80 and 443 are fetched, unless the operator listed the host."),
     "no_file": (400, "Send multipart/form-data with one or more files in the field 'file'."),
     "unauthorized": (401, "Send the key as 'Authorization: Bearer KEY', or as the password when the browser asks."),
+    "cross_site": (403, "Send it from the service's own page, or from a program that is no browser."),
     "not_found": (404, "The page at / shows what there is."),
     "method_not_allowed": (405, "The Allow header lists the methods of this address."),
     "slow_body": (408, "Send the photo again over a faster connection, or a smaller one."),
@@ -23,6 +24,8 @@ CODES: dict[str, tuple[int, str]] = {
     "starting": (503, "Wait a moment, then send it again."),
     "draining": (503, "Send it again: another copy of the service, or this one after its restart, will answer."),
     "url_route_off": (404, "Download the photo and upload it instead."),
+    "feedback_off": (404, "The operator can set --feedback-dir."),
+    "not_kept": (507, "Tell the operator; nothing was kept of this photo."),
     "fetch_slow": (504, "Try again, or download the photo and upload it."),
 }
 

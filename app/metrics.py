@@ -70,6 +70,9 @@ class Metrics:
         self._answers = Counter(
             "tellapart_answers", "Photos answered, by first class and verdict.", ["class", "verdict"], registry=registry
         )
+        self._feedback = Counter(
+            "tellapart_feedback", "Labels sent by people, by whether the verdict agrees.", ["agrees"], registry=registry
+        )
         self._total = Histogram(
             "tellapart_request_seconds",
             "From a request's head to its answer's, the upload included.",
@@ -95,10 +98,13 @@ class Metrics:
             self._steps[step].observe(seconds)
         for said in outcome.answers:
             self._answers.labels(said.first, said.verdict).inc()
-        with contextlib.suppress(Refusal):
-            at_work = self._service.classifier.bundle
-            if outcome.answers and outcome.bundle == at_work.version:  # else it was replaced meanwhile
-                self._drift.add(at_work, outcome.answers)
+        if outcome.agreed is not None:
+            self._feedback.labels(str(outcome.agreed).lower()).inc()
+        if outcome.answers or outcome.agreed is not None:
+            with contextlib.suppress(Refusal):
+                at_work = self._service.classifier.bundle
+                if outcome.bundle == at_work.version:  # else it was replaced meanwhile
+                    self._drift.add(at_work, outcome.answers, outcome.agreed)
         for code in outcome.refusals:
             self._refusals.labels(outcome.route, code).inc()
 

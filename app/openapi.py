@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from app.answer import OUTSIDE
 from app.bundle import Bundle
 from app.errors import CODES
-from app.routes import MAX_FILES
+from app.forms import MAX_FILES
 from app.schemas import MEANINGS, TEXT, Json, error_example, examples, ref, schemas
 from app.settings import Settings
 from app.web import OPEN_PATHS, TRACING_HEADERS
@@ -85,6 +86,7 @@ def _paths(settings: Settings, bundle: Bundle | None) -> dict[str, dict[str, Jso
     return {
         "/upload": {"post": _upload(settings, bundle)},
         "/classify-url": {"get": _classify_url(settings, bundle)},
+        "/feedback": {"post": _feedback(settings)},
         "/model": {
             "get": {
                 "operationId": "model",
@@ -134,6 +136,28 @@ def _upload(settings: Settings, bundle: Bundle | None) -> Json:
         "responses": {
             "200": _ok("What was seen.", result, ("Vary", "Server-Timing"), examples(bundle)),
             **_refusals("no_file", *PHOTO),
+        },
+    }
+
+
+def _feedback(settings: Settings) -> Json:
+    binary = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+    photo = {**binary, "description": "The photo."}
+    either = {"anyOf": [ref("Class"), {"const": OUTSIDE}]}
+    label = {**either, "description": f"What it shows: a class, or {OUTSIDE}.", "example": OUTSIDE}
+    form = {"type": "object", "required": ["file", "label"], "properties": {"file": photo, "label": label}}
+    on = "" if settings.feedback_dir else " This service keeps none: every answer is 404."
+    return {
+        "operationId": "feedback",
+        "summary": "Say what a photo really shows",
+        "description": (
+            "Takes a form with one photo and its label, and keeps both on the server, where the model may be trained "
+            f"on them. Nothing is ever read back. Pages of other sites are refused.{on}"
+        ),
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
+        "responses": {
+            "200": _ok("What became of it.", "Feedback", ("Vary",)),
+            **_refusals("no_file", "cross_site", "feedback_off", "not_kept", *PHOTO),
         },
     }
 

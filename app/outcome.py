@@ -41,7 +41,8 @@ class Outcome:
     """One request. `route` is a pattern of ours, never a path that a client wrote; `method` is one of METHODS or OTHER.
 
     `traceparent` is the header to send back: the caller's trace, and this request as a span of it. `steps` are (fetch,
-    wait, decode or infer, seconds), one for each photo; `answers` of each photo that got one;
+    wait, decode or infer, seconds), one for each photo; `answers` of each photo that got one; `agreed`
+    whether a person's label was the verdict, where one was sent;
     `refusals` the codes of the request's or its photos' refusals.
     """
 
@@ -53,6 +54,7 @@ class Outcome:
     total_s: float = 0.0
     steps: list[tuple[str, float]] = field(default_factory=list)
     answers: list[Said] = field(default_factory=list)
+    agreed: bool | None = None
     refusals: list[str] = field(default_factory=list)
     detail: str = ""
     bundle: str = ""

@@ -79,6 +79,7 @@ def about(scope: Scope) -> dict[str, Any]:
             "classes": bundle and bundle.classes,
             "max_upload_mb": service.settings.max_upload_mb,
             "urls": service.settings.url_hosts != "none",
+            "feedback": service.settings.feedback_dir is not None,
         }
     }
 

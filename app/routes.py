@@ -8,9 +8,6 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,13 +17,12 @@ from app.admission import Wanted
 from app.bundle import Bundle
 from app.classifier import Answer, Classifier
 from app.errors import Refusal
-from app.forms import FormParser
+from app.feedback import FeedbackFolder, check_label, check_same_site
+from app.forms import read_form
 from app.outcome import outcome_of
 from app.result import Options, as_json
 from app.service import Service
 
-MAX_FILES = 64
-MAX_FIELD_BYTES = 4096  # of what is no file
 URL_MAX_AGE_S = 300
 
 T = TypeVar("T")
@@ -38,7 +34,7 @@ async def upload(request: Request) -> Response:
     service.admission.check()  # before the body is read: what would be refused is not worth receiving
     classifier = take_classifier(request)
     options = read_options(request, classifier.bundle)
-    photos = await read_photos(request)
+    photos, _ = await read_form(request)
     one = len(photos) == 1
     work = (
         classify(request, classifier, photos[0], options) if one else classify_all(request, classifier, photos, options)
@@ -53,6 +49,38 @@ async def classify_url(request: Request) -> Response:
     classifier = take_classifier(request)
     options = read_options(request, classifier.bundle)
     return await in_time(request, fetch_and_classify(request, classifier, read_url(request), options))
+
+
+async def feedback(request: Request) -> Response:
+    """POST /feedback: keep one photo of the form, with the class that a person says is right."""
+    service: Service = request.state.service
+    folder = service.feedback
+    if folder is None:
+        raise Refusal("feedback_off", "This service keeps no photos.")
+    check_same_site(request.headers, service.settings.cors_origins)
+    service.admission.check()
+    classifier = take_classifier(request)
+    photos, labels = await read_form(request)
+    if len(photos) != 1 or len(labels) != 1:
+        raise Refusal("bad_request", "Send one photo and one label at a time.")
+    check_label(labels[0], classifier.bundle.classes)
+    return respond_with(request, await in_time(request, keep(request, classifier, folder, photos[0], labels[0])))
+
+
+async def keep(
+    request: Request, classifier: Classifier, folder: FeedbackFolder, photo: bytes, label: str
+) -> dict[str, Any]:
+    """Classify a photo, which shows that it is one, and keep it."""
+
+    def work(wanted: Wanted) -> tuple[str, bool]:
+        answer = classifier.classify(photo, wanted)
+        return answer.verdict, folder.keep(photo, answer.photo.format, label)
+
+    (verdict, kept), _ = await request.state.service.admission.run(work)
+    bundle, outcome = classifier.bundle, outcome_of(request.scope)
+    outcome.agreed, outcome.bundle = verdict == label, bundle.version
+    model = {"name": bundle.name, "version": bundle.version}
+    return {"label": label, "kept": kept, "verdict": verdict, "agrees": verdict == label, "model": model}
 
 
 async def fetch_and_classify(request: Request, classifier: Classifier, url: str, options: Options) -> Response:
@@ -125,29 +153,6 @@ async def client_gone(request: Request) -> None:
     """Return once the client has closed the connection. Raises Refusal if it sends a body past its limits."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
-
-
-async def read_photos(request: Request) -> list[bytes]:
-    """The bytes of every file in the form field `file`. Raises Refusal."""
-    kind, parameters = parse_options_header(request.headers.get("content-type"))
-    boundary = parameters.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not boundary or b'"' in boundary or b"\\" in boundary:
-        raise Refusal("no_file", "This is not a multipart/form-data request with a boundary.")
-    # the boundary alone: a charset of the client's choosing could be one that takes quadratic time
-    headers = Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode("latin-1")}"'})
-    limits = {"max_files": MAX_FILES, "max_fields": MAX_FILES, "max_part_size": MAX_FIELD_BYTES}
-    parser = FormParser(headers, request.stream(), **limits)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise Refusal("bad_request", f"The form cannot be read: {error.message.rstrip('.')}.") from error
-    try:
-        files = [item for item in form.getlist("file") if isinstance(item, UploadFile) and (item.filename or item.size)]
-        if not files:
-            raise Refusal("no_file", "There is no file in the field 'file'.")
-        return [await item.read() for item in files]
-    finally:
-        await form.close()
 
 
 def take_classifier(request: Request) -> Classifier:
@@ -228,6 +233,7 @@ ROUTES = [
     Route("/", home),
     Route("/upload", upload, methods=["POST"]),
     Route("/classify-url", classify_url),
+    Route("/feedback", feedback, methods=["POST"]),
     Route("/model", model),
     Route("/metrics", metrics),
     Route("/livez", livez),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app import doctor
-from app.answer import VERDICTS
+from app.answer import OUTSIDE, VERDICTS
 from app.bundle import Bundle
 from app.card import FORMAT
 from app.errors import CODES, Refusal
@@ -20,6 +20,7 @@ MEANINGS = {
     "blocked_url": "This URL may not be fetched.",
     "no_file": "There is no file in the field 'file'.",
     "unauthorized": "This needs the service's key.",
+    "cross_site": "A page of another site sent this.",
     "not_found": "There is nothing at this address.",
     "method_not_allowed": "This address takes other methods.",
     "slow_body": "The upload took too long.",
@@ -34,6 +35,8 @@ MEANINGS = {
     "starting": "The service is starting.",
     "draining": "The service is shutting down.",
     "url_route_off": "This service does not fetch photos from URLs.",
+    "feedback_off": "This service keeps no photos.",
+    "not_kept": "There is no room left for photos, or they cannot be written.",
     "fetch_slow": "The photo at the URL did not arrive in time.",
 }
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF"]
@@ -89,6 +92,14 @@ def schemas(classes: Sequence[str] | None, max_files: int) -> dict[str, Json]:
             "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://",
             "maxLength": 2048,
         },
+        "Feedback": _object(
+            "What became of a photo and the label that a person gave it.",
+            label={"anyOf": [ref("Class"), {"const": OUTSIDE}]},
+            kept={"description": "Whether it is new, or new with this label.", "type": "boolean"},
+            verdict={"anyOf": [ref("Class"), {"enum": list(VERDICTS)}]},
+            agrees={"description": "Whether the verdict is the label.", "type": "boolean"},
+            model=_object("Which model said so.", name=TEXT, version=TEXT),
+        ),
         "Card": _card(),
         "Alive": _object("The process answers.", status={"const": "alive"}),
         "Ready": _object("Photos would be answered.", status={"const": "ready"}),

@@ -10,6 +10,7 @@ from app.admission import Admission
 from app.classifier import Classifier, load_classifier
 from app.cpu import Plan, usable_cores
 from app.errors import Refusal
+from app.feedback import FeedbackFolder
 from app.fetch import Fetcher
 from app.logs import log_request
 from app.metrics import Metrics
@@ -21,7 +22,7 @@ WAITING_PER_STREAM = 20
 
 
 class Service:
-    """Everything that requests share; made by the app's lifespan."""
+    """Everything that requests share; made by the app's lifespan. Raises SettingError."""
 
     def __init__(self, settings: Settings, fetcher: Fetcher) -> None:
         self.settings = settings
@@ -29,6 +30,8 @@ class Service:
         self._plan = Plan(settings.threads or usable_cores())
         waiting = WAITING_PER_STREAM * self._plan.streams if settings.max_waiting is None else settings.max_waiting
         self.admission = Admission(self._plan.workers, waiting)
+        most = int(settings.feedback_max_mb * 1e6)
+        self.feedback = FeedbackFolder(settings.feedback_dir, most) if settings.feedback_dir else None
         self.draining = False
         self.metrics = Metrics(self)
         self._reloader = Reloader(settings.model, self._load)

@@ -128,6 +128,8 @@ class Settings:
     cors_origins: tuple[str, ...] = option(
         (), "other web origins whose pages may call the API, comma-separated", origins
     )
+    feedback_dir: Path | None = option(None, "folder that keeps what is sent to /feedback, which is off without", Path)
+    feedback_max_mb: float = option(500.0, "most that is kept there, in megabytes", number(float, 0.001, 1_000_000))
     log_format: str = option("text", "lines of the log: text, or json for programs", one_of("text", "json"))
     drain_s: float = option(20.0, "longest wait for running requests on SIGTERM, in seconds", number(float, 0, 300))
     api_key_file: Path | None = option(None, "file with the key that guards the API (or TELLAPART_API_KEY)", Path)
@@ -149,7 +151,7 @@ def shown_default(item: Field[Any]) -> str:
     if isinstance(item.default, Path):
         return str(item.default.relative_to(ROOT))
     if item.default is None:
-        return "none" if item.name == "api_key_file" else "auto"
+        return "none" if item.name in ("api_key_file", "feedback_dir") else "auto"
     return f"{item.default:g}" if isinstance(item.default, float) else str(item.default or "none")
 
 

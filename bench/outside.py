@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,9 +18,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.answer import OUTSIDE, UNSURE
+from app import doctor
+from app.answer import OUTSIDE, UNSURE, verdict
 from app.classifier import Answer, Classifier, load_classifier
 from app.cpu import usable_cores
+from app.image import model_input
+from app.outside import similarity
 from bench.report import table
 from bench.results import RESULTS, store
 from bench.tables import outside
@@ -57,10 +61,10 @@ def photos(folder: Path) -> Iterator[bytes]:
             yield path.read_bytes()
 
 
-def scores(confidence: Floats, similarity: Floats, inside: dict[str, Floats]) -> dict[str, Floats]:
+def scores(confidence: Floats, likeness: Floats, inside: dict[str, Floats]) -> dict[str, Floats]:
     """By each way, a number per photo that is low where it is none of the classes. Both: in standard deviations of
     the run's own photos, added up."""
-    single = {"similarity": similarity, "confidence": confidence}
+    single = {"similarity": likeness, "confidence": confidence}
     spread = {name: (inside[name].mean(), inside[name].std()) for name in single}
     return {**single, "both": np.sum([(single[n] - mean) / std for n, (mean, std) in spread.items()], axis=0)}
 
@@ -86,8 +90,8 @@ def own(run: Path, classifier: Classifier) -> dict[str, Floats]:
 def look(answers: Sequence[Answer], inside: dict[str, Floats]) -> dict[str, Any]:
     """Of one set: the verdicts, and by each score the area under the ROC curve and the share that it catches."""
     confidence = np.array([answer.predictions[0][1] for answer in answers])
-    similarity = np.array([answer.similarity for answer in answers], float)
-    found = scores(confidence, similarity, inside)
+    likeness = np.array([answer.similarity for answer in answers], float)
+    found = scores(confidence, likeness, inside)
     caught = {name: (each < np.quantile(inside[name], REJECTED)).mean() for name, each in found.items()}
     verdicts = [answer.verdict for answer in answers]
     return {
@@ -97,6 +101,21 @@ def look(answers: Sequence[Answer], inside: dict[str, Floats]) -> dict[str, Any]
         "caught": {name: float(share) for name, share in caught.items()},
         "auroc": {name: auroc(inside[name], each) for name, each in found.items()},
     }
+
+
+def added_cpu_ms(classifier: Classifier, photo: bytes, count: int = 2000) -> float:
+    """CPU of what an answer takes beside decoder, network and softmax: measures of the photo, likeness, verdict."""
+    known, bundle = classifier.classify(photo), classifier.bundle
+    reference = bundle.reference()
+    if reference is None:
+        raise SystemExit("This bundle cannot tell what is outside.")
+    pixels = model_input(known.photo, bundle.preprocess)
+    started = time.process_time()
+    for _ in range(count):
+        list(doctor.notes(doctor.measure(known.photo, pixels), bundle.usual))
+        near = float(similarity(known.outputs.features, reference)[0])
+        verdict(known.predictions, near, bundle.calibration)
+    return 1000 * (time.process_time() - started) / count
 
 
 def main() -> None:
@@ -114,7 +133,8 @@ def main() -> None:
         name, _, folder = each.partition("=")
         sets[name] = partial(photos, Path(folder))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = {name: look(list(pool.map(classifier.classify, some())), inside) for name, some in sets.items()}
+        looks = {name: look(list(pool.map(classifier.classify, some())), inside) for name, some in sets.items()}
+    found = {"sets": looks, "added_cpu_ms": added_cpu_ms(classifier, next(drawn()))}
     for title, header, rows in outside(found):
         print(title, *table(header, rows), sep="\n")
     store(args.out, outside=found)

@@ -32,8 +32,8 @@ KEY = "s3cret"
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with running(api_key=KEY) as client:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with running(api_key=KEY, feedback_dir=tmp_path_factory.mktemp("feedback")) as client:
         yield client
 
 
@@ -86,19 +86,21 @@ def test_its_commands_do_what_they_say(client: TestClient) -> None:
         assert program == "curl"
         request = httpx2.URL(next(word for word in words if word.startswith("http")))
         assert (request.host, request.port) == ("bears.example.org", 8001)
-        headers, files, query = {}, {}, {}
+        headers, files, data, query = {}, {}, {}, {}
         for flag, value in pairwise(words):
             if flag == "-H":
                 headers |= dict([value.split(": ")])
-            elif flag == "-F":
+            elif flag == "-F" and "=@" in value:
                 files = {value.partition("=@")[0]: TEDDY}
+            elif flag == "-F":
+                data = dict([value.split("=", 1)])
             elif flag == "--data-urlencode":
                 query = dict([value.split("=", 1)])
         if "url" in query:
             assert "-G" in words
             query = {"url": URL}  # instead of the example's
         method = "POST" if files else "GET"
-        answer = client.request(method, request.path, headers=headers, files=files or None, params=query)
+        answer = client.request(method, request.path, headers=headers, files=files or None, data=data, params=query)
         assert answer.status_code == 200, command
 
 

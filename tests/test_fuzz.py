@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -40,7 +41,7 @@ PHOTOS = [
     encode(Image.new("RGBA", (9, 1), (200, 10, 10, 99)), "PNG"),
 ]
 OTHERS = [PHOTOS[0][:900], PHOTOS[1][:60] + bytes(40) + PHOTOS[1][100:], b"<html>"]
-PHOTO_PATHS = ("/upload", "/classify-url")
+PHOTO_PATHS = ("/upload", "/classify-url", "/feedback")
 CONFIG = {
     "seed": 4,
     "request-timeout": LONG_S,
@@ -89,10 +90,11 @@ async def dial(address: str, port: int) -> Site:
 
 
 @contextmanager
-def running() -> Iterator[ASGIApp]:
+def running(folder: Path) -> Iterator[ASGIApp]:
     """An app that is ready, in schemathesis's own event loop."""
     fetcher = Fetcher(HostPolicy.parse("public"), timeout_s=LONG_S, max_bytes=10**6, resolve=resolve, dial=dial)
-    app = create_app(Settings(api_key=KEY, max_upload_mb=1.0, request_timeout_s=float(LONG_S)), fetcher=fetcher)
+    limits = {"max_upload_mb": 1.0, "request_timeout_s": float(LONG_S)}
+    app = create_app(Settings(api_key=KEY, feedback_dir=folder, **limits), fetcher=fetcher)
     with asgi.get_client(app) as client:
         until = time.monotonic() + LONG_S
         while client.get("/readyz").status_code != 200:
@@ -104,9 +106,11 @@ def running() -> Iterator[ASGIApp]:
 @schemathesis.hook
 def flatmap_body(context: schemathesis.HookContext, body: Any) -> st.SearchStrategy[Any]:
     """Half of the files are photos."""
+    photo, other = st.sampled_from(PHOTOS), st.sampled_from(OTHERS)
+    if isinstance(body, dict) and "file" in body and isinstance(body.get("label"), str):
+        return st.one_of(photo, other).map(lambda file: {**body, "file": file})
     if not isinstance(body, dict) or not isinstance(body.get("file"), list):
         return st.just(body)
-    photo, other = st.sampled_from(PHOTOS), st.sampled_from(OTHERS)
     files = st.tuples(*(st.one_of(photo, photo, other, st.just(file)) for file in body["file"]))
     return files.map(lambda chosen: {**body, "file": list(chosen)})
 
@@ -129,10 +133,10 @@ def found_by(event: events.EngineEvent) -> list[str]:
     ]
 
 
-def test_the_service_does_what_its_document_says() -> None:
+def test_the_service_does_what_its_document_says(tmp_path: Path) -> None:
     wrong: list[str] = []
     answers: Counter[tuple[str, int]] = Counter()
-    with running() as app, asgi.get_client(app) as client:
+    with running(tmp_path) as app, asgi.get_client(app) as client:
         document = client.get("/openapi.json").json()
         api = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(CONFIG))
         api.app = app
@@ -145,6 +149,7 @@ def test_the_service_does_what_its_document_says() -> None:
     assert {path for path, status in answers if status == 200} == document["paths"].keys()
     assert {path for path, status in answers if status == 405} == document["paths"].keys()
     assert {status for path, status in answers if path == "/upload"} >= {200, 400, 401, 405, 415, 422}
+    assert {status for path, status in answers if path == "/feedback"} >= {200, 400, 401, 405, 415, 422}
     assert {status for path, status in answers if path == "/classify-url"} >= {200, 400, 401, 405, 415, 422}
     assert answers["/upload", 200] >= 50
 

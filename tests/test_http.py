@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from app.errors import CODES, Refusal
 from app.fetch import Fetcher, HostPolicy
+from app.forms import MAX_FILES
 from app.main import create_app
-from app.routes import MAX_FILES
 from app.settings import Settings
 from app.web import BODIES, BodyLimits
 from tests.photos import encode, photo

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -232,10 +233,13 @@ def test_memory_processor_and_descriptors_of_the_process(client: TestClient) -> 
     assert 0 < found["process_open_fds"] < found["process_max_fds"]
 
 
-def test_the_documentation_names_every_metric_and_no_other(client: TestClient) -> None:
-    for _ in range(2):  # as many as gauges of the classes want
-        upload(client, *[jpeg(bear("black", 0))] * 50, b"text")
-    families = {family.name: family for family in read_text(client.get("/metrics").text)}
+def test_the_documentation_names_every_metric_and_no_other(tmp_path: Path) -> None:
+    with running(feedback_dir=tmp_path) as client:
+        for _ in range(2):  # as many as gauges of the classes want
+            upload(client, *[jpeg(bear("black", 0))] * 50, b"text")
+        client.post("/feedback", files={"file": TEDDY}, data={"label": "teddys"})
+        client.get("/classify-url", params={"url": URL})
+        families = {family.name: family for family in read_text(client.get("/metrics").text)}
     samples = {sample.name for family in families.values() for sample in family.samples}
     documented = set(re.findall(r"\b(?:tellapart|process)_[a-z_]+\b", DOCS))
     assert documented <= samples | families.keys()

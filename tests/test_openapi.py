@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -30,6 +31,7 @@ SETTINGS = {
     "default": Settings(),
     "key": Settings(api_key="s3cret"),
     "no URLs": Settings(url_hosts="none"),
+    "feedback": Settings(feedback_dir=Path("kept")),
     "some URLs": Settings(url_hosts="minio:9000", max_upload_mb=1.5, max_pixels_mp=7),
 }
 BUNDLES = {
@@ -43,8 +45,8 @@ ANYWHERE = {"not_found", "method_not_allowed", "large_head"}
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with running() as client:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with running(feedback_dir=tmp_path_factory.mktemp("feedback")) as client:
         yield client
 
 
@@ -141,7 +143,7 @@ def test_the_key_is_asked_for_where_it_says_so() -> None:
 def test_it_names_the_classes(client: TestClient) -> None:
     found = client.get("/openapi.json")
     assert found.headers["content-type"] == "application/json"
-    assert found.json() == json.loads(json.dumps(document(Settings(), BEARS)))
+    assert found.json() == json.loads(json.dumps(document(Settings(feedback_dir=Path("kept")), BEARS)))
     assert found.json()["components"]["schemas"]["Class"]["enum"] == list(BEARS.classes)
     explain = found.json()["paths"]["/upload"]["post"]["parameters"][1]
     assert explain["schema"]["enum"] == ["0", "1", *BEARS.classes]
@@ -193,7 +195,8 @@ def test_both_faces_of_an_answer_are_documented(client: TestClient) -> None:
         for accept in ("*/*", HTML["Accept"]):
             files = {"file": TEDDY} if method == "post" else None
             query = {"url": URL} if path == "/classify-url" else None
-            response = client.request(method, path, params=query, files=files, headers={"Accept": accept})
+            data = {"label": "teddys"} if path == "/feedback" else None
+            response = client.request(method, path, params=query, files=files, data=data, headers={"Accept": accept})
             assert response.status_code == 200
             if method == "get":
                 assert client.head(path, params=query, headers={"Accept": accept}).status_code == 200

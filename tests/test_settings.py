@@ -29,6 +29,8 @@ DEFAULTS = {
     "request_timeout_s": 10,
     "max_waiting": None,
     "cors_origins": (),
+    "feedback_dir": None,
+    "feedback_max_mb": 500,
     "log_format": "text",
     "drain_s": 20,
     "api_key_file": None,
@@ -69,6 +71,8 @@ VALUES = [
     ("request_timeout_s", "0.05", 0.05, "300", 300),
     ("max_waiting", "0", 0, "100000", 100_000),
     ("cors_origins", "https://a.example", ("https://a.example",), "http://b:1, http://c", ("http://b:1", "http://c")),
+    ("feedback_dir", "kept", Path("kept"), "/srv/kept", Path("/srv/kept")),
+    ("feedback_max_mb", "0.001", 0.001, "1000000", 1_000_000),
     ("log_format", "json", "json", "text", "text"),
     ("drain_s", "0", 0, "300", 300),
 ]

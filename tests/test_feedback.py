@@ -1,0 +1,273 @@
+"""Feedback: what is kept and where, what is refused, and that training reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from app import feedback
+from app.errors import Refusal, SettingError
+from app.feedback import FeedbackFolder, check_label, check_same_site
+from app.settings import Settings
+from tests.drawings import bear, jpeg
+from tests.photos import encode, upright
+from tests.test_http import error, running
+from tests.wire import TEDDY
+from training.folders import scan
+
+BEARS = ("black", "grizzly", "teddys")
+ROOM = 10_000_000
+
+
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """What lies below the folder: path → content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ── the folder ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_photo_is_kept_bit_for_bit_under_its_hash(tmp_path: Path) -> None:
+    folder = FeedbackFolder(tmp_path / "a" / "b", ROOM)
+    assert folder.keep(b"photo", "JPEG", "black")
+    assert folder.keep(b"other", "WEBP", "none of these")
+    assert kept(folder.folder) == {
+        f"black/{hash_of(b'photo')}.jpg": b"photo",
+        f"_none of these/{hash_of(b'other')}.webp": b"other",
+    }
+
+
+def test_the_same_photo_is_there_once_and_the_last_label_counts(tmp_path: Path) -> None:
+    folder = FeedbackFolder(tmp_path, ROOM)
+    said = [folder.keep(b"photo", "PNG", label) for label in ("black", "black", "grizzly", "none of these", "grizzly")]
+    assert said == [True, False, True, True, True]
+    assert list(kept(tmp_path)) == [f"grizzly/{hash_of(b'photo')}.png"]
+
+
+def refused(folder: FeedbackFolder, photo: bytes, label: str = "black") -> str:
+    with pytest.raises(Refusal) as caught:
+        folder.keep(photo, "JPEG", label)
+    assert caught.value.code == "not_kept"
+    return caught.value.message
+
+
+def test_the_quota_counts_what_is_there_already(tmp_path: Path) -> None:
+    FeedbackFolder(tmp_path, 100).keep(b"x" * 60, "JPEG", "black")
+    folder = FeedbackFolder(tmp_path, 100)
+    assert "keeps 0.0001 MB" in refused(folder, b"y" * 41)
+    assert folder.keep(b"z" * 40, "JPEG", "black")
+    assert folder.keep(b"z" * 40, "JPEG", "grizzly"), "moving takes no room"
+
+
+def test_a_folder_that_was_emptied_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = FeedbackFolder(tmp_path, 100)
+    folder.keep(b"x" * 90, "JPEG", "black")
+    next((tmp_path / "black").iterdir()).unlink()
+    refused(folder, b"y" * 90)
+    monkeypatch.setattr(feedback, "RECOUNT_S", 0)
+    assert folder.keep(b"y" * 90, "JPEG", "black")
+
+
+def test_many_at_once_keep_to_the_quota_and_leave_nothing_behind(tmp_path: Path) -> None:
+    folder = FeedbackFolder(tmp_path, 1000)
+
+    def send(number: int) -> bool:
+        try:
+            return folder.keep(bytes([number % 8]) * 300, "JPEG", BEARS[number % 3])
+        except Refusal:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, range(64)))
+    found = kept(tmp_path)
+    assert len(found) == 3
+    assert {hash_of(content) + ".jpg" for content in found.values()} == {name.split("/")[1] for name in found}
+
+
+def test_a_full_disk_is_told_and_gets_over(tmp_path: Path) -> None:
+    folder = FeedbackFolder(tmp_path, ROOM)
+    part = tmp_path / "black" / f".{hash_of(b'photo')}.jpg.tmp"
+    part.parent.mkdir()
+    part.symlink_to("/dev/full")
+    assert refused(folder, b"photo") == "There is no room left."
+    assert kept(tmp_path) == {}
+    assert not part.is_symlink()
+    assert folder.keep(b"photo", "JPEG", "black")
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    folder = FeedbackFolder(tmp_path, ROOM)
+    (tmp_path / "black").write_text("a file")
+    assert refused(folder, b"photo") == "The photo could not be written."
+    assert folder.keep(b"photo", "JPEG", "grizzly")
+
+
+def test_a_folder_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SettingError, match=r"feedback folder .*/file/below cannot be used: Not a directory\."):
+        FeedbackFolder(tmp_path / "file" / "below", ROOM)
+
+
+@pytest.mark.parametrize("label", [*BEARS, "none of these"])
+def test_labels_that_are_taken(label: str) -> None:
+    check_label(label, BEARS)
+
+
+BAD_LABELS = [
+    *("", "../x", "black/../..", "/etc", "black\0", "Black", "black ", "x" * 300, "_none of these", "not sure", "."),
+    *("None of these", "..", "\u202eblack"),
+]
+
+
+@pytest.mark.parametrize("label", BAD_LABELS)
+def test_labels_that_are_not(label: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_label(label, BEARS)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "_aside", "a/b", "/etc"])
+def test_a_class_that_cannot_be_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(Refusal, match="cannot be that of a folder"):
+        check_label(name, ["black", name])
+
+
+HERE = {"host": "bears.example"}
+SITES = [
+    ({}, True),
+    ({"sec-fetch-site": "same-origin", "origin": "https://bears.example"}, True),
+    ({"sec-fetch-site": "same-origin", "origin": "null"}, True),
+    ({"sec-fetch-site": "none"}, True),
+    ({"sec-fetch-site": "same-origin", "origin": "https://behind.a.proxy"}, True),
+    ({"origin": "http://bears.example"}, True),
+    ({"sec-fetch-site": "cross-site", "origin": "https://friend.example"}, True),
+    ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
+    ({"sec-fetch-site": "cross-site", "origin": "https://bears.example"}, False),
+    ({"sec-fetch-site": "cross-site"}, False),
+    ({"sec-fetch-site": "same-site", "origin": "https://other.bears.example"}, False),
+    ({"sec-fetch-site": ""}, False),
+    ({"origin": "https://evil.example"}, False),
+    ({"origin": "null"}, False),
+    ({"origin": ""}, False),
+    ({"origin": "https://bears.example.evil.example"}, False),
+    ({"origin": "https://bears.example:8443"}, False),
+]
+
+
+@pytest.mark.parametrize(("headers", "taken"), SITES)
+def test_what_other_sites_send_is_refused(headers: dict[str, str], taken: bool) -> None:
+    try:
+        check_same_site({**HERE, **headers}, ["https://friend.example"])
+    except Refusal as refusal:
+        assert (taken, refusal.code) == (False, "cross_site")
+    else:
+        assert taken
+
+
+# ── over HTTP ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("feedback")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    with running(feedback_dir=folder) as client:
+        yield client
+
+
+def send(client: TestClient, photo: bytes, label: str, **headers: str) -> httpx2.Response:
+    return client.post("/feedback", files={"file": photo}, data={"label": label}, headers=headers)
+
+
+def test_a_label_and_its_photo_are_kept(client: TestClient, folder: Path) -> None:
+    before = client.get("/metrics").text
+    assert "recent_agreement" not in before
+    photo = jpeg(bear("black", 0))
+    first = send(client, photo, "grizzly").json()
+    assert first == {
+        "label": "grizzly", "kept": True, "verdict": "black", "agrees": False, "model": first["model"],
+    }  # fmt: skip
+    assert send(client, photo, "grizzly").json()["kept"] is False
+    assert send(client, TEDDY, "teddys").json()["agrees"] is True
+    assert kept(folder) == {f"grizzly/{hash_of(photo)}.jpg": photo, f"teddys/{hash_of(TEDDY)}.jpg": TEDDY}
+    figures = client.get("/metrics").text
+    assert 'tellapart_feedback_total{agrees="false"} 2.0' in figures
+    assert 'tellapart_feedback_total{agrees="true"} 1.0' in figures
+    assert "tellapart_recent_agreement 0.3333333333333333" in figures
+    assert "tellapart_recent_answers" not in figures, "what was answered before must not count twice"
+
+
+REFUSED = {
+    "text": (b"text", "black", {}, 415),
+    "a broken photo": (TEDDY[:2000], "black", {}, 422),
+    "another label": (TEDDY, "panda", {}, 400),
+    "another site": (TEDDY, "black", {"Sec-Fetch-Site": "cross-site"}, 403),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_not_kept(client: TestClient, folder: Path, name: str) -> None:
+    photo, label, headers, status = REFUSED[name]
+    before = kept(folder)
+    assert send(client, photo, label, **headers).status_code == status
+    assert kept(folder) == before
+
+
+def test_one_photo_and_one_label_are_wanted(client: TestClient) -> None:
+    two = [("file", TEDDY), ("file", TEDDY)]
+    assert error(client.post("/feedback", files=two, data={"label": "black"})) == (400, "bad_request")
+    assert error(client.post("/feedback", files={"file": TEDDY})) == (400, "bad_request")
+    assert error(client.post("/feedback", files={"file": TEDDY}, data={"label": ["black", "teddys"]})) == (
+        400,
+        "bad_request",
+    )
+    assert error(client.post("/feedback", data={"label": "black"})) == (400, "no_file")
+
+
+def test_nothing_is_read_back(client: TestClient, folder: Path) -> None:
+    name = next(iter(kept(folder)))
+    assert client.get("/feedback").status_code == 405
+    for path in (f"/feedback/{name}", f"/static/../{folder}/{name}", f"/{name}"):
+        assert client.get(path).status_code == 404
+
+
+def test_training_reads_the_folder_like_any_other(client: TestClient, folder: Path) -> None:
+    send(client, encode(upright(), "PNG"), "none of these")
+    rows, notes = scan(folder)
+    assert {row.label for row in rows} == {"grizzly", "teddys"}
+    assert not notes
+    assert {row.sha256 for row in rows} == {Path(row.file).stem for row in rows}
+
+
+def test_without_a_folder_it_is_off() -> None:
+    with running() as client:
+        assert error(send(client, TEDDY, "teddys")) == (404, "feedback_off")
+
+
+def test_the_key_guards_it(tmp_path: Path) -> None:
+    with running(feedback_dir=tmp_path, api_key="secret") as client:
+        assert error(send(client, TEDDY, "teddys")) == (401, "unauthorized")
+        assert send(client, TEDDY, "teddys", Authorization="Bearer secret").status_code == 200
+
+
+def test_no_room_is_507(tmp_path: Path) -> None:
+    with running(feedback_dir=tmp_path, feedback_max_mb=0.001) as client:
+        assert error(send(client, TEDDY, "teddys")) == (507, "not_kept")
+        assert kept(tmp_path) == {}
+
+
+def test_the_default_is_off() -> None:
+    assert Settings().feedback_dir is None
