@@ -7,7 +7,7 @@ const percent = (p) => `${(100 * p).toFixed(1)}\u00a0%`;
 const UNSURE = "not sure";
 const OUTSIDE = "none of these";
 const DOUBTS = ["blurry", "dark", "tiny", "one_colour"]; // notes on what may make an answer worse
-const MOST = 2 / 3;
+const MOST = 3 / 4; // so that a quarter named by both halves holds at least half of all
 
 /** The verdict in words; templates/card.html says the same. */
 function verdict({ verdict: said, predictions }) {
@@ -15,7 +15,7 @@ function verdict({ verdict: said, predictions }) {
   return said === OUTSIDE ? "None of these" : said;
 }
 
-/** Where a class was seen, for those who cannot see the map: the halves of the photo that hold two thirds of it. */
+/** Where a class was seen, for those who cannot see the map: the halves of the photo that hold three quarters of it. */
 function place({ class: name, grid }) {
   const middle = (grid.length - 1) / 2;
   let [all, across, down] = [0, 0, 0]; // `across`: what is right of the middle less what is left of it

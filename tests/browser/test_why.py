@@ -120,7 +120,7 @@ def with_feedback(page: Page) -> None:
           const button = document.createElement("button");
           button.className = "wrong";
           button.textContent = "Wrong? Tell us";
-          document.querySelector("#tools").content.firstElementChild.append(button);
+          document.querySelector("#tools").content.querySelector(".where").after(button);
         }"""
     )
 
