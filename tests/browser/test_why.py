@@ -152,3 +152,12 @@ def test_feedback_is_sent_after_consent_alone(chromium: Browser, live: Live) -> 
         expect(cards(page)).to_contain_text("Thank you. The photo was kept.")
         assert len(sent) == 1
         assert b'name="label"\r\n\r\nnone of these\r\n' in sent[0]
+
+
+def test_heat_map_without_javascript(chromium: Browser, live: Live) -> None:
+    with opened(chromium, live, java_script_enabled=False) as page:
+        page.route("**/upload", lambda route: route.continue_(url=f"{live.url}/upload?explain=1&thumbnail=1"))
+        choose(page, photo("bear.jpg", TEDDY))
+        page.get_by_role("button", name="Classify").first.click()
+        expect(cards(page)).to_contain_text("Where teddys was seen in the middle square of the photo")
+        expect(cards(page).locator("svg rect").first).to_be_visible()
