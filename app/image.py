@@ -134,11 +134,15 @@ def read_photo(data: bytes, *, enough: int, max_pixels: int = MAX_PIXELS) -> Pho
 
 def model_input(photo: Photo, preprocess: Preprocess) -> Pixels:
     """The network's input: uint8 [size, size, 3], RGB, upright."""
-    width, height = photo.stored_size
+    box = seen_square(*photo.stored_size, preprocess)
+    return np.asarray(resample(photo, box, (preprocess.size, preprocess.size)))
+
+
+def seen_square(width: int, height: int, preprocess: Preprocess) -> Box:
+    """What the network sees of a photo: left, top, right, bottom in pixels; the same of it upright and as stored."""
     side = min(width, height) * preprocess.size / preprocess.resize
     left, top = (width - side) / 2, (height - side) / 2
-    square = resample(photo, (left, top, left + side, top + side), (preprocess.size, preprocess.size))
-    return np.asarray(square)
+    return left, top, left + side, top + side
 
 
 def fit(photo: Photo, short: int, ratio: float = 2.0) -> Image.Image:

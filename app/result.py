@@ -13,7 +13,7 @@ import numpy as np
 from app.bundle import Bundle
 from app.classifier import Answer
 from app.errors import Refusal
-from app.image import Photo, fit
+from app.image import Photo, Preprocess, fit, seen_square
 
 THUMBNAIL = 320  # longest side in pixels
 
@@ -53,7 +53,8 @@ def as_json(answer: Answer, bundle: Bundle, options: Options) -> dict[str, Any]:
     }
     if options.explain:
         name = answer.predictions[0][0] if options.explain == "1" else options.explain
-        result["heatmap"] = {"class": name, "grid": _heatmap(answer, bundle.classes.index(name))}
+        grid = _heatmap(answer, bundle.classes.index(name))
+        result["heatmap"] = {"class": name, "grid": grid, "box": _box(photo, bundle.preprocess)}
     if options.thumbnail:
         result["thumbnail"] = thumbnail(photo)
     return result
@@ -71,3 +72,10 @@ def _heatmap(answer: Answer, index: int) -> list[list[float]]:
     """ReLU(class activation map) / its maximum, [7][7], rows from the top; all 0 where nothing speaks for the class."""
     cam = np.maximum(answer.outputs.cam[0, index], 0)
     return [[round(float(v), 4) for v in row] for row in cam / max(float(cam.max()), 1e-9)]
+
+
+def _box(photo: Photo, preprocess: Preprocess) -> list[float]:
+    """Where the grid lies: left, top, width and height as shares of the upright photo's width and height."""
+    width, height = photo.width, photo.height
+    left, top, right, bottom = seen_square(width, height, preprocess)
+    return [round(v, 6) for v in (left / width, top / height, (right - left) / width, (bottom - top) / height)]

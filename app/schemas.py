@@ -73,8 +73,9 @@ def schemas(classes: Sequence[str] | None, max_files: int) -> dict[str, Json]:
             **({"enum": list(classes)} if classes else {}),
         },
         "Heatmap": _object(
-            "Where a class was seen: 1 most, 0 not at all. Rows from the top; 7 × 7 for an input of 224 pixels.",
-            **{"class": ref("Class"), "grid": _array(_array(SHARE))},
+            "Where a class was seen: 1 most, 0 not at all. Rows from the top; 7 × 7 for an input of 224 pixels. "
+            "It lies on `box`, all that the network sees: left, top, width, height as shares of the upright sides.",
+            **{"class": ref("Class"), "grid": _array(_array(SHARE)), "box": _array(SHARE, minItems=4, maxItems=4)},
         ),
         "Error": _object(
             "Why a request, or one photo of several, was refused.",

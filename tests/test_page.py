@@ -186,3 +186,25 @@ def model(**card: Any) -> dict[str, Any]:
 def test_assets_carry_a_hash_of_their_content() -> None:
     assert re.search(r'<script type="module" src="/static/page\.js\?v=[0-9a-f]{8}"></script>', render({}))
     assert re.search(r'<link rel="stylesheet" href="/static/page\.css\?v=[0-9a-f]{8}">', render({}))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("not sure", "Not sure: grizzly or black grizzly 50.0 %"),
+        ("none of these", "None of these It looks like none of the photos this model learned from. grizzly 50.0 %"),
+    ],
+)
+def test_verdicts_in_words(verdict: str, words: str) -> None:
+    assert words in text(render(answer([["grizzly", 0.5], ["black", 0.3], ["teddys", 0.2]], verdict)))
+
+
+@pytest.mark.parametrize(
+    ("corner", "cells", "words"), [(0.5, 1, "Where a was seen"), (0.0, 0, "Nothing in the photo speaks for a.")]
+)
+def test_heat_map_without_javascript(corner: float, cells: int, words: str) -> None:
+    grid = [[corner, 0.0], [0.0, 0.0]]
+    html = render(answer([["a", 0.9], ["b", 0.1]], heatmap={"class": "a", "grid": grid, "box": [0.1, 0.1, 0.8, 0.8]}))
+    assert words in text(html)
+    assert html.count('<rect x="0" y="0" width="1" height="1" fill-opacity="0.5"/>') == cells
+    assert html.count("<rect") == cells

@@ -1,0 +1,55 @@
+// A wrong answer told. Nothing is sent before the person has read what happens to the photo.
+
+import { sendFeedback } from "./page_ask.js";
+import { clone, find } from "./page_dom.js";
+import { TEXT } from "./page_words.js";
+
+/** The button's form, for a photo whose bytes are here; of one from a URL there are none to send. */
+export function addFeedback(card, file, { predictions }) {
+  const button = find(".wrong", card);
+  if (!button) return;
+  if (!file) {
+    button.remove();
+    return;
+  }
+  button.addEventListener("click", () => {
+    const open = find(".feedback", card);
+    if (open) close(open, button);
+    else card.querySelector(".tools").after(newForm(button, file, predictions.map(([name]) => name)));
+    button.setAttribute("aria-expanded", String(!open));
+    find(".feedback select", card)?.focus();
+  });
+}
+
+function newForm(button, file, classes) {
+  const form = clone("#feedback");
+  const [send, cancel] = form.querySelectorAll("button");
+  const choices = find("select", form);
+  choices.append(new Option(TEXT.choose, ""), ...[...classes, TEXT.outside].map((name) => new Option(name, name)));
+  cancel.addEventListener("click", () => close(form, button));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    send.disabled = true;
+    const { error } = await sendFeedback(file, choices.value);
+    send.disabled = false;
+    if (error) find(".trouble", form).textContent = `${error.message} ${error.hint ?? ""}`;
+    else thank(form, button);
+  });
+  return form;
+}
+
+function close(form, button) {
+  form.remove();
+  button.setAttribute("aria-expanded", "false");
+  button.focus();
+}
+
+function thank(form, button) {
+  const thanks = document.createElement("p");
+  thanks.setAttribute("role", "status");
+  thanks.tabIndex = -1; // the focus goes where the form was
+  thanks.textContent = TEXT.sent;
+  form.replaceWith(thanks);
+  button.remove();
+  thanks.focus();
+}

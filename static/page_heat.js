@@ -1,0 +1,85 @@
+// Where a class was seen, laid over the photo.
+
+import { ask } from "./page_ask.js";
+import { clone, find } from "./page_dom.js";
+import { TEXT } from "./page_words.js";
+
+const PER_CELL = 16; // pixels drawn for each cell of the grid; the browser scales the rest
+// From matplotlib's inferno: even in lightness, so that it reads without colour too. Weak places stay transparent.
+const RAMP = [[87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
+const STRONGEST = 0.75; // opacity
+
+/** The switch, and a button on each class; maps are asked for when they are first wanted. */
+export function addHeat(card, photo, { predictions, image }) {
+  const toggle = find(".where", card);
+  const picks = new Map(predictions.map(([name], index) => [name, pick(card.querySelectorAll(".bar .name")[index])]));
+  const maps = new Map();
+  let chosen = null;
+
+  async function show(name) {
+    chosen = name;
+    toggle.setAttribute("aria-pressed", String(name !== null));
+    picks.forEach((button, each) => button.setAttribute("aria-pressed", String(each === name)));
+    find(".frame", card)?.remove();
+    find(".place", card).textContent = name === null ? "" : TEXT.looking(name);
+    if (name === null) return;
+    if (!maps.has(name)) maps.set(name, ask(photo, () => {}, name));
+    const { heatmap, error } = await maps.get(name);
+    if (!heatmap) maps.delete(name); // it may succeed another time
+    if (chosen !== name) return; // another one was chosen meanwhile
+    find(".place", card).textContent = heatmap ? TEXT.place(heatmap) : (error ?? TEXT.unreadable).message;
+    if (heatmap && find(".photo img", card)) find(".photo", card).append(overlay(heatmap, image));
+  }
+
+  toggle.addEventListener("click", () => show(chosen === null ? predictions[0][0] : null));
+  picks.forEach((button, name) => button.addEventListener("click", () => show(chosen === name ? null : name)));
+}
+
+/** The name within a button. */
+function pick(name) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "pick";
+  button.setAttribute("aria-pressed", "false");
+  name.replaceWith(button);
+  button.append(name);
+  return button;
+}
+
+/** A frame of the photo's own shape, and the map in it where the network looked. */
+function overlay({ grid, box }, { width, height }) {
+  const frame = clone("#heat");
+  const canvas = find("canvas", frame);
+  frame.style.setProperty("--ratio", String(width / height));
+  ["left", "top", "width", "height"].forEach((edge, index) => { canvas.style[edge] = `${100 * box[index]}%`; });
+  draw(canvas, grid);
+  return frame;
+}
+
+function draw(canvas, grid) {
+  const side = grid.length * PER_CELL;
+  canvas.width = canvas.height = side;
+  const pixels = new ImageData(side, side);
+  for (let y = 0; y < side; y += 1) {
+    for (let x = 0; x < side; x += 1) pixels.data.set(colour(between(grid, x, y)), 4 * (y * side + x));
+  }
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+}
+
+/** The grid's value at a pixel, bilinear between the centres of cells. */
+function between(grid, x, y) {
+  const last = grid.length - 1;
+  const at = (pixel) => Math.min(Math.max((pixel + 0.5) / PER_CELL - 0.5, 0), last);
+  const [column, row] = [at(x), at(y)];
+  const [left, top] = [Math.min(Math.floor(column), last - 1), Math.min(Math.floor(row), last - 1)];
+  const mix = (cells) => cells[left] + (cells[left + 1] - cells[left]) * (column - left);
+  return mix(grid[top]) + (mix(grid[top + 1]) - mix(grid[top])) * (row - top);
+}
+
+/** Red, green, blue, opacity of 0 to 255 for a value of 0 to 1. */
+function colour(value) {
+  const step = Math.min(Math.floor(value * (RAMP.length - 1)), RAMP.length - 2);
+  const part = value * (RAMP.length - 1) - step;
+  const mixed = RAMP[step].map((from, channel) => from + (RAMP[step + 1][channel] - from) * part);
+  return [...mixed, 255 * STRONGEST * Math.sqrt(value)];
+}
