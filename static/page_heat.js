@@ -15,8 +15,10 @@ export function addHeat(card, photo, { predictions, image }) {
   const picks = new Map(predictions.map(([name], index) => [name, pick(card.querySelectorAll(".bar .name")[index])]));
   const maps = new Map();
   let chosen = null;
+  let turn = 0;
 
   async function show(name) {
+    const mine = ++turn;
     chosen = name;
     toggle.setAttribute("aria-pressed", String(name !== null));
     picks.forEach((button, each) => button.setAttribute("aria-pressed", String(each === name)));
@@ -26,7 +28,7 @@ export function addHeat(card, photo, { predictions, image }) {
     if (!maps.has(name)) maps.set(name, ask(photo, () => {}, name));
     const { heatmap, error } = await maps.get(name);
     if (!heatmap) maps.delete(name); // it may succeed another time
-    if (chosen !== name) return; // another one was chosen meanwhile
+    if (turn !== mine) return; // something else was chosen meanwhile
     find(".place", card).textContent = heatmap ? TEXT.place(heatmap) : (error ?? TEXT.unreadable).message;
     if (heatmap && find(".photo img", card)) find(".photo", card).append(overlay(heatmap, image));
   }

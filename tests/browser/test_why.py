@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Route, expect
 
-from tests.browser.test_browser import OVERFLOWS, TEDDY, cards, choose, live, opened, photo, site
-from tests.live import Live
+from tests.browser.test_browser import BLACK, OVERFLOWS, TEDDY, cards, choose, live, opened, photo, site
+from tests.live import Live, live_service
 
 __all__ = ["live", "site"]  # fixtures
 
@@ -113,45 +115,58 @@ def test_verdicts_in_words(chromium: Browser, live: Live, verdict: str, words: s
         expect(cards(page).locator(".facts")).to_contain_text("⚠ very dark")
 
 
-def with_feedback(page: Page) -> None:
-    """The page as a service with feedback on renders it."""
-    page.evaluate(
-        """() => {
-          const button = document.createElement("button");
-          button.className = "wrong";
-          button.textContent = "Wrong? Tell us";
-          document.querySelector("#tools").content.querySelector(".where").after(button);
-        }"""
-    )
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("feedback")
 
 
-def test_feedback_is_sent_after_consent_alone(chromium: Browser, live: Live) -> None:
-    with opened(chromium, live) as page:
-        sent: list[bytes] = []
+@pytest.fixture(scope="module")
+def keeping(folder: Path, site: str) -> Iterator[Live]:
+    """A service with feedback on."""
+    with live_service("--feedback-dir", str(folder), "--url-hosts", site) as service:
+        yield service
 
-        def keep(route: Route) -> None:
-            sent.append(route.request.post_data_buffer or b"")
-            route.fulfill(status=200, json={"kept": True})
 
-        page.route("**/feedback", keep)
-        with_feedback(page)
+def kept(folder: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in folder.rglob("*.jpg")}
+
+
+def test_feedback_is_sent_after_consent_alone(chromium: Browser, keeping: Live, folder: Path) -> None:
+    with opened(chromium, keeping) as page:
         choose(page, photo("bear.jpg", TEDDY))
         button = cards(page).get_by_role("button", name="Wrong? Tell us")
         button.click()
-        expect(cards(page)).to_contain_text(
-            "This photo will be kept on this server and may be used to train the model."
-        )
+        expect(cards(page)).to_contain_text("This photo will be kept on this server")
         cards(page).get_by_role("button", name="Cancel").click()
         expect(button).to_be_focused()
         button.click()
         expect(cards(page).get_by_role("combobox").locator("option")).to_have_count(5)  # a prompt, 3 classes, none
         cards(page).get_by_role("button", name="Send").click()  # nothing is chosen yet
-        assert not sent
+        assert kept(folder) == {}
         cards(page).get_by_role("combobox").select_option("none of these")
         cards(page).get_by_role("button", name="Send").click()
         expect(cards(page)).to_contain_text("Thank you. The photo was kept.")
-        assert len(sent) == 1
-        assert b'name="label"\r\n\r\nnone of these\r\n' in sent[0]
+        assert kept(folder) == {"_none of these": TEDDY}
+        expect(page.locator("footer")).to_contain_text("not stored, unless you send one as feedback")
+
+
+def test_a_photo_from_a_url_cannot_be_sent_as_feedback(chromium: Browser, keeping: Live, site: str) -> None:
+    with opened(chromium, keeping) as page:
+        page.get_by_label("web address").fill(f"http://{site}/teddy.jpg")
+        page.get_by_role("button", name="Classify").click()
+        expect(cards(page).get_by_role("button", name="Show where")).to_be_visible()
+        expect(cards(page).get_by_role("button", name="Wrong?")).to_have_count(0)
+
+
+def test_feedback_without_javascript(chromium: Browser, keeping: Live, folder: Path) -> None:
+    with opened(chromium, keeping, java_script_enabled=False) as page:
+        page.get_by_text("Was an answer wrong?").click()
+        page.get_by_label("The photo").set_input_files([photo("black.jpg", BLACK)])
+        page.get_by_label("What is in it?").select_option("grizzly")
+        page.get_by_role("button", name="Send").click()
+        expect(page.get_by_role("status")).to_have_text("Thank you. The photo was kept.")
+        expect(cards(page)).to_have_count(0)
+        assert kept(folder)["grizzly"] == BLACK
 
 
 def test_heat_map_without_javascript(chromium: Browser, live: Live) -> None:

@@ -5,7 +5,7 @@ from training.interpret import Confused, confusion, most_confused, rates, top_lo
 
 
 def said(file: str, label: str, predicted: str, loss: float = 0.1) -> Prediction:
-    return Prediction(file, label, predicted, "0", loss, {label: 0.5, predicted: 0.5})
+    return Prediction(file, label, predicted, "0", loss, 0.9, {label: 0.5, predicted: 0.5})
 
 
 ANSWERS = [
