@@ -29,6 +29,7 @@ SUFFIXES = {
     "AVIF": ".avif",
     "HEIF": ".heic",
 }
+BLOCK = 4096  # bytes that a file takes at least: a disk also has an end to its files
 RECOUNT_S = 10.0  # a full folder may have been emptied meanwhile
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -67,24 +68,30 @@ class FeedbackFolder:
                 else:
                     self._make_room(len(photo))
                     write(place, photo)
-                    self._bytes += len(photo)
+                    self._bytes += on_disk(len(photo))
             except OSError as error:
                 why = "There is no room left" if error.errno in FULL else "The photo could not be written"
                 raise Refusal("not_kept", f"{why}.", detail=f"{type(error).__name__}: {error.strerror}") from error
         return True
 
     def _make_room(self, size: int) -> None:
+        size = on_disk(size)
         if self._bytes + size > self.most_bytes and time.monotonic() - self._counted >= RECOUNT_S:
             self._count()
         if self._bytes + size > self.most_bytes:
             raise Refusal("not_kept", f"This service keeps {self.most_bytes / 1e6:g} MB of photos, and has as many.")
 
     def _count(self) -> None:
-        self._bytes = sum(file.lstat().st_size for folder in self._folders() for file in folder.iterdir())
+        self._bytes = sum(on_disk(file.lstat().st_size) for folder in self._folders() for file in folder.iterdir())
         self._counted = time.monotonic()
 
     def _folders(self) -> list[Path]:
         return [each for each in self.folder.iterdir() if each.is_dir() and not each.is_symlink()]
+
+
+def on_disk(size: int) -> int:
+    """Bytes in whole blocks."""
+    return -(-size // BLOCK) * BLOCK
 
 
 def check_label(label: str, classes: Sequence[str]) -> None:

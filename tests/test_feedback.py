@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from app import feedback
 from app.errors import Refusal, SettingError
-from app.feedback import FeedbackFolder, check_label, check_same_site
+from app.feedback import BLOCK, FeedbackFolder, check_label, check_same_site
 from app.settings import Settings
 from tests.drawings import bear, jpeg
 from tests.photos import encode, upright
@@ -61,29 +61,40 @@ def refused(folder: FeedbackFolder, photo: bytes, label: str = "black") -> str:
     return caught.value.message
 
 
+def blocks(count: int, content: bytes = b"x") -> bytes:
+    """A photo of so many blocks on the disk."""
+    return content * (count * BLOCK)
+
+
 def test_the_quota_counts_what_is_there_already(tmp_path: Path) -> None:
-    FeedbackFolder(tmp_path, 100).keep(b"x" * 60, "JPEG", "black")
-    folder = FeedbackFolder(tmp_path, 100)
-    assert "keeps 0.0001 MB" in refused(folder, b"y" * 41)
-    assert folder.keep(b"z" * 40, "JPEG", "black")
-    assert folder.keep(b"z" * 40, "JPEG", "grizzly"), "moving takes no room"
+    FeedbackFolder(tmp_path, 10 * BLOCK).keep(blocks(6), "JPEG", "black")
+    folder = FeedbackFolder(tmp_path, 10 * BLOCK)
+    assert "keeps 0.04096 MB" in refused(folder, blocks(4, b"y") + b"1")
+    assert folder.keep(blocks(4, b"z"), "JPEG", "black")
+    assert folder.keep(blocks(4, b"z"), "JPEG", "grizzly"), "moving takes no room"
+
+
+def test_tiny_photos_are_bounded_in_number(tmp_path: Path) -> None:
+    folder = FeedbackFolder(tmp_path, 3 * BLOCK)
+    assert all(folder.keep(bytes([number]), "JPEG", "black") for number in range(3))
+    refused(folder, b"x")
 
 
 def test_a_folder_that_was_emptied_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = FeedbackFolder(tmp_path, 100)
-    folder.keep(b"x" * 90, "JPEG", "black")
+    folder = FeedbackFolder(tmp_path, 10 * BLOCK)
+    folder.keep(blocks(9), "JPEG", "black")
     next((tmp_path / "black").iterdir()).unlink()
-    refused(folder, b"y" * 90)
+    refused(folder, blocks(9, b"y"))
     monkeypatch.setattr(feedback, "RECOUNT_S", 0)
-    assert folder.keep(b"y" * 90, "JPEG", "black")
+    assert folder.keep(blocks(9, b"y"), "JPEG", "black")
 
 
 def test_many_at_once_keep_to_the_quota_and_leave_nothing_behind(tmp_path: Path) -> None:
-    folder = FeedbackFolder(tmp_path, 1000)
+    folder = FeedbackFolder(tmp_path, 10 * BLOCK)
 
     def send(number: int) -> bool:
         try:
-            return folder.keep(bytes([number % 8]) * 300, "JPEG", BEARS[number % 3])
+            return folder.keep(blocks(3, bytes([number % 8])), "JPEG", BEARS[number % 3])
         except Refusal:
             return False
 
