@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import docs, respond
 from app.errors import Refusal
+from app.feedback import FeedbackFolder
 from app.fetch import Fetcher, HostPolicy
 from app.logs import log
 from app.outcome import NOBODY_LISTENED
@@ -38,13 +39,14 @@ HTTP_CODES = {
 def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Loaded = lambda _: None) -> Starlette:
     """The ASGI app. It answers at once while the bundle loads beside it; `loaded` is called when that has ended.
 
-    `fetcher` replaces the one for the real network.
+    `fetcher` replaces the one for the real network. Raises SettingError.
     """
+    feedback = create_feedback(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with fetcher or create_fetcher(settings) as fetching:
-            service = app.state.service = Service(settings, fetching)
+            service = app.state.service = Service(settings, fetching, feedback)
             loading = asyncio.create_task(service.load(loaded))
             loading.add_done_callback(tell_why)
             yield {"service": service}
@@ -76,6 +78,13 @@ def create_fetcher(settings: Settings) -> Fetcher:
         timeout_s=settings.url_timeout_s,
         max_bytes=int(settings.max_upload_mb * 1e6),
     )
+
+
+def create_feedback(settings: Settings) -> FeedbackFolder | None:
+    """The folder for feedback, if one is set. Raises SettingError."""
+    if settings.feedback_dir is None:
+        return None
+    return FeedbackFolder(settings.feedback_dir, int(settings.feedback_max_mb * 1e6))
 
 
 def create_middleware(settings: Settings) -> list[Middleware]:

@@ -22,16 +22,15 @@ WAITING_PER_STREAM = 20
 
 
 class Service:
-    """Everything that requests share; made by the app's lifespan. Raises SettingError."""
+    """Everything that requests share; made by the app's lifespan."""
 
-    def __init__(self, settings: Settings, fetcher: Fetcher) -> None:
+    def __init__(self, settings: Settings, fetcher: Fetcher, feedback: FeedbackFolder | None = None) -> None:
         self.settings = settings
         self.fetcher = fetcher
+        self.feedback = feedback
         self._plan = Plan(settings.threads or usable_cores())
         waiting = WAITING_PER_STREAM * self._plan.streams if settings.max_waiting is None else settings.max_waiting
         self.admission = Admission(self._plan.workers, waiting)
-        most = int(settings.feedback_max_mb * 1e6)
-        self.feedback = FeedbackFolder(settings.feedback_dir, most) if settings.feedback_dir else None
         self.draining = False
         self.metrics = Metrics(self)
         self._reloader = Reloader(settings.model, self._load)

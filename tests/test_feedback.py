@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ from app.errors import Refusal, SettingError
 from app.feedback import BLOCK, FeedbackFolder, check_label, check_same_site
 from app.settings import Settings
 from tests.drawings import bear, jpeg
+from tests.live import ROOT, clean_env, free_port
 from tests.photos import encode, upright
 from tests.test_http import error, running
 from tests.wire import TEDDY
@@ -127,6 +130,17 @@ def test_a_folder_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingError, match=r"feedback folder .*/file/below cannot be used: Not a directory\."):
         FeedbackFolder(tmp_path / "file" / "below", ROOM)
+
+
+def test_a_service_does_not_start_with_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    command = [sys.executable, "-m", "app", "serve", "--port", str(free_port()), "--feedback-dir"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "file" / "x")], cwd=ROOT, env=clean_env(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("cannot be used: Not a directory.")
 
 
 @pytest.mark.parametrize("label", [*BEARS, "none of these"])
