@@ -14,9 +14,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 
 from app import docs, respond
+from app.assets import Assets
 from app.errors import Refusal
 from app.feedback import FeedbackFolder
 from app.fetch import Fetcher, HostPolicy
@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             service.close()
 
     return Starlette(
-        routes=[*ROUTES, *docs.ROUTES, Mount("/static", StaticFiles(directory=respond.STATIC))],
+        routes=[*ROUTES, *docs.ROUTES, Mount("/static", Assets())],
         middleware=create_middleware(settings),
         exception_handlers={
             Refusal: on_refusal,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -14,18 +12,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
 from app import model_card
+from app.assets import asset
 from app.errors import Refusal
 from app.outcome import outcome_of
 from app.settings import ROOT
 
-STATIC = ROOT / "static"
 MOST_OF_ACCEPT = 500  # characters; of 30 KB of commas it would take 30 ms each time to tell what is preferred
-
-
-@cache
-def asset(name: str) -> str:
-    """The URL of a static file, with a hash of its content so that a new version is fetched at once."""
-    return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:8]}"
 
 
 _templates = Environment(

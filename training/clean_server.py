@@ -11,9 +11,9 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from app import respond
+from app.assets import Assets
 from app.errors import Refusal
 from app.web import PageHeaders
 from training.clean_guard import Guard
@@ -23,15 +23,6 @@ from training.errors import TrainingError
 LARGE, THUMBNAIL = 1200, 240  # pixels, longest side
 MAX_BODY = 10_000  # bytes; the largest request names a class
 NOT_KEPT = {"Cache-Control": "no-store"}  # neither on the browser's disk, nor shown after it has changed here
-
-
-class Static(StaticFiles):
-    """Asked about each time: the scripts import each other under names without a hash, so old and new could mix."""
-
-    def file_response(self, *args: Any, **options: Any) -> Response:
-        response = super().file_response(*args, **options)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def create_app(session: Session, token: str, port: int) -> Starlette:
@@ -47,7 +38,7 @@ def create_app(session: Session, token: str, port: int) -> Starlette:
             Route("/decide", decide, methods=["POST"]),
             Route("/undo", undo, methods=["POST"]),
             Route("/apply", apply, methods=["POST"]),
-            Mount("/static", Static(directory=respond.STATIC)),
+            Mount("/static", Assets()),
         ],
         middleware=[Middleware(PageHeaders), Middleware(Guard, token=token, port=port)],
         exception_handlers=dict.fromkeys((Refused, Refusal, TrainingError, OSError), on_refusal),
