@@ -1,5 +1,6 @@
 // Requests to the service. Every answer is its JSON, or {error} of the same shape.
 
+import { shrink } from "./page_shrink.js";
 import { TEXT } from "./page_words.js";
 
 const TRIES = 4;
@@ -7,7 +8,9 @@ const LONGEST_WAIT_S = 30;
 const JSON_ONLY = { Accept: "application/json" };
 
 /** The answer for a photo, with a class's heat map if `explain` names one. A busy service is asked again when it says so. */
-export async function ask({ file, url }, onBusy, explain) {
+export async function ask(photo, onBusy, explain) {
+  const { url } = photo;
+  const file = photo.file && (await shrink(photo));
   const maxMb = Number(document.querySelector(".zone").dataset.maxMb);
   if (file && file.size > maxMb * 1e6) return { error: TEXT.tooLarge(maxMb) };
   const send = () => (file ? post(`/upload${query({ explain })}`, { file }) : get(`/classify-url${query({ url, thumbnail: 1, explain })}`));

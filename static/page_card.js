@@ -24,7 +24,7 @@ export function showAnswer(card, photo, answer) {
   find(".meaning", card).textContent = TEXT.meaning(answer.verdict);
   find(".bars", card).replaceChildren(...answer.predictions.map(newBar));
   find(".bars", card).after(clone("#tools"));
-  tell(card, TEXT.facts(answer.image));
+  tell(card, TEXT.facts(answer.image, photo.original));
   if (answer.thumbnail) find("img", card).src = answer.thumbnail;
   addHeat(card, photo, answer);
   addFeedback(card, photo.file, answer);
