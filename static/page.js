@@ -57,7 +57,7 @@ async function classify(job) {
 function end(job, answer) {
   const { photo, card } = job;
   job.answer = answer;
-  const words = answer.error ? showError(card, answer.error) : showAnswer(card, photo, answer);
+  const words = answer.error ? showError(card, answer.error, answer.again) : showAnswer(card, photo, answer);
   tally.done += 1;
   tally.failed += answer.error ? 1 : 0;
   arrange();
@@ -74,7 +74,7 @@ function cancel(job) {
   job.abort.abort(); // which ends its request, if there is one by now
   if (!queue.includes(job)) return;
   queue = queue.filter((each) => each !== job);
-  end(job, { error: TEXT.cancelled });
+  end(job, { error: TEXT.cancelled, again: true });
 }
 
 /** Nothing is classified any more of what was given. */

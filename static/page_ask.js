@@ -9,6 +9,7 @@ const IGNORE = () => {};
 /**
  * The answer for a photo, with a class's heat map if `explain` names one; `seconds` is what it took. A busy service is
  * asked again when it says so: `onBusy` is told the seconds. `onSent` is told the share of the upload that is done.
+ * `again`: an error that may be gone another time.
  */
 export async function ask({ file, url }, { explain, onBusy = IGNORE, onSent = IGNORE, signal } = {}) {
   const maxMb = Number(document.querySelector(".zone").dataset.maxMb);
@@ -21,8 +22,8 @@ export async function ask({ file, url }, { explain, onBusy = IGNORE, onSent = IG
     if (status === 503 && seconds && attempt < TRIES && !signal?.aborted) {
       onBusy(seconds);
       await new Promise((resume) => setTimeout(resume, 1000 * seconds));
-    } else if (answer.predictions || answer.error) return { ...answer, seconds: (performance.now() - started) / 1000 };
-    else return { error: TEXT.unreadable };
+    } else if (answer.predictions) return { ...answer, seconds: (performance.now() - started) / 1000 };
+    else return { error: answer.error ?? TEXT.unreadable, again: status < 400 || status === 408 || status >= 500 };
   }
 }
 

@@ -52,12 +52,13 @@ export function showAnswer(card, photo, answer) {
   return TEXT.inShort(answer);
 }
 
-export function showError(card, { message, hint }) {
+/** Why there is no answer; with a button that asks anew where that may help. */
+export function showError(card, { message, hint }, again) {
   settle(card);
   find("img:not([src])", card)?.remove(); // of a URL there is nothing to show
   find(".error strong", card).textContent = message;
   find(".error span", card).textContent = hint;
-  find(".retry", card).hidden = false;
+  find(".retry", card).hidden = !again;
   return message;
 }
 

@@ -50,7 +50,7 @@ const ORDERS = {
   given: (one, other) => other.batch - one.batch,
   verdict: (one, other) => kind(one).localeCompare(kind(other)) || confidence(other) - confidence(one),
   sure: (one, other) => confidence(other) - confidence(one),
-  unsure: (one, other) => confidence(one) - confidence(other),
+  unsure: (one, other) => Math.abs(confidence(one)) - Math.abs(confidence(other)), // those without an answer last
 };
 
 function csv() {
