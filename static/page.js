@@ -4,6 +4,7 @@
 import { ask } from "./page_ask.js";
 import { newCard, showAnswer, showError, tell } from "./page_card.js";
 import { find } from "./page_dom.js";
+import { sharedPhotos, startWorker } from "./page_shared.js";
 import { TEXT } from "./page_words.js";
 
 const IN_FLIGHT = 3;
@@ -87,3 +88,5 @@ function listenToDrops() {
 document.documentElement.classList.add("scripted");
 listenToForms();
 listenToDrops();
+addEventListener("load", startWorker); // later, so as not to hold up the page
+sharedPhotos().then((files) => give(asPhotos(files)));
