@@ -55,6 +55,7 @@ export const TEXT = {
   outside: OUTSIDE,
   choose: "Choose…",
   sent: "Thank you. The photo was kept.",
+  nothingShared: "No photos came from the share sheet. Share them again, or choose them here.",
   progress: (done, all) => (all === 1 ? "Classifying…" : `${done} of ${all} photos done…`),
   answer: (source, words) => `${source}: ${words}`,
   summary: (all, failed) => `${all} photos done${failed ? `, ${failed} of them without an answer` : ""}.`,
