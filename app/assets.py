@@ -7,7 +7,9 @@ import re
 from functools import cache
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -47,3 +49,18 @@ class Assets(StaticFiles):
         own = f"/static/{version()}/" in scope["path"]
         response.headers["Cache-Control"] = FOR_EVER if own else "no-cache"
         return response
+
+
+ASSETS = Assets()
+
+
+async def from_root(request: Request) -> Response:
+    """GET /sw.js and /manifest.webmanifest: of static/, but at the root, for a worker rules only what lies below it."""
+    return await ASSETS.get_response(request.url.path[1:], request.scope)
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/manifest.webmanifest", from_root, include_in_schema=False),
+    Route("/sw.js", from_root, include_in_schema=False),
+    Mount("/static", ASSETS),
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from starlette.requests import Request
@@ -11,11 +10,9 @@ from starlette.routing import Route
 
 from app import respond
 from app.errors import CODES, Refusal
+from app.preview import base_of
 from app.service import Service
 from app.web import TRACING_HEADERS
-
-# The page puts it into commands to be pasted, so it must hold nothing that a shell would act on.
-BASE = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 
 async def openapi(request: Request) -> Response:
@@ -47,12 +44,6 @@ def document_of(request: Request) -> dict[str, Any]:
     except Refusal:
         bundle = None
     return document(service.settings, bundle)
-
-
-def base_of(request: Request, port: int) -> str:
-    """Where the client reaches the service, without a slash at the end."""
-    base = str(request.base_url).rstrip("/")
-    return base if BASE.fullmatch(base) else f"http://127.0.0.1:{port}"
 
 
 ROUTES = [Route("/openapi.json", openapi), Route("/docs", docs)]

@@ -13,10 +13,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount
 
-from app import docs, respond
-from app.assets import Assets
+from app import assets, docs, respond
 from app.errors import Refusal
 from app.feedback import FeedbackFolder
 from app.fetch import Fetcher, HostPolicy
@@ -54,7 +52,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             service.close()
 
     return Starlette(
-        routes=[*ROUTES, *docs.ROUTES, Mount("/static", Assets())],
+        routes=[*ROUTES, *docs.ROUTES, *assets.ROUTES],
         middleware=create_middleware(settings),
         exception_handlers={
             Refusal: on_refusal,

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
-from app import model_card
+from app import model_card, preview
 from app.assets import asset
 from app.errors import Refusal
 from app.outcome import outcome_of
@@ -24,6 +24,7 @@ _templates = Environment(
     loader=FileSystemLoader(ROOT / "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
 )
 _templates.globals.update(asset=asset, card_in_words=model_card.in_words, own_rate=model_card.own_rate)
+_templates.globals.update(in_short=preview.in_short, likeliest=preview.likeliest)
 _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
 
 
@@ -56,11 +57,13 @@ def refusal_response(scope: Scope, refusal: Refusal) -> Response:
 
 
 def about(scope: Scope) -> dict[str, Any]:
-    """What every page shows of the service, as plain values; `name`, `version`, `classes` are None while it starts."""
-    service = scope.get("state", {}).get("service")
+    """What every page shows of the service, as plain values; `name`, `version`, `classes` are None while it starts.
+    And `link`, by which others may see the same answer, or None."""
+    state = scope.get("state", {})
+    service, link = state.get("service"), state.get("link")
     if service is None:
-        return {"service": None}
-    bundle = scope["state"].get("bundle")  # of the classifier that answered, where one did
+        return {"service": None, "link": link}
+    bundle = state.get("bundle")  # of the classifier that answered, where one did
     if bundle is None:
         with contextlib.suppress(Refusal):
             bundle = service.classifier.bundle
@@ -73,7 +76,8 @@ def about(scope: Scope) -> dict[str, Any]:
             "max_upload_mb": service.settings.max_upload_mb,
             "urls": service.settings.url_hosts != "none",
             "feedback": service.settings.feedback_dir is not None,
-        }
+        },
+        "link": link,
     }
 
 

@@ -20,6 +20,7 @@ from app.errors import Refusal
 from app.feedback import FeedbackFolder, check_label, check_same_site
 from app.forms import read_form
 from app.outcome import outcome_of
+from app.preview import link
 from app.result import Options, as_json
 from app.service import Service
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 async def upload(request: Request) -> Response:
-    """POST /upload: one or many photos in the form field `file`."""
+    """POST /upload, and /share from a share sheet: one or many photos in the form field `file`."""
     service: Service = request.state.service
     service.admission.check()  # before the body is read: what would be refused is not worth receiving
     classifier = take_classifier(request)
@@ -48,7 +49,9 @@ async def classify_url(request: Request) -> Response:
     service.admission.check()
     classifier = take_classifier(request)
     options = read_options(request, classifier.bundle)
-    return await in_time(request, fetch_and_classify(request, classifier, read_url(request), options))
+    url = read_url(request)
+    request.state.link = link(request, service.settings.port, url)
+    return await in_time(request, fetch_and_classify(request, classifier, url, options))
 
 
 async def feedback(request: Request) -> Response:
@@ -232,6 +235,8 @@ async def readyz(request: Request) -> Response:
 ROUTES = [
     Route("/", home),
     Route("/upload", upload, methods=["POST"]),
+    # where the browser runs no worker (static/sw.js); not for programs
+    Route("/share", upload, methods=["POST"], include_in_schema=False),
     Route("/classify-url", classify_url),
     Route("/feedback", feedback, methods=["POST"]),
     Route("/model", model),

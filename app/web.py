@@ -26,13 +26,13 @@ LINGER_S = 2.0
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
 TRACING_HEADERS = ("X-Request-ID", "traceparent")
-OPEN_PATHS = ("/", "/livez", "/readyz", "/openapi.json", "/docs")
+OPEN_PATHS = ("/", "/manifest.webmanifest", "/sw.js", "/livez", "/readyz", "/openapi.json", "/docs")
 
 
 class PageHeaders:
