@@ -18,7 +18,7 @@ from app.outcome import outcome_of
 from app.settings import ROOT
 
 MOST_OF_ACCEPT = 500  # characters; of 30 KB of commas it would take 30 ms each time to tell what is preferred
-
+SHORT_SIDE = 512  # pixels: a browser scales photos down to this or, as the decoder does, to twice what is resized to
 
 _templates = Environment(
     loader=FileSystemLoader(ROOT / "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
@@ -72,6 +72,7 @@ def about(scope: Scope) -> dict[str, Any]:
             "name": bundle and bundle.name,
             "version": bundle and bundle.version,
             "classes": bundle and bundle.classes,
+            "short_side": max(SHORT_SIDE, 2 * bundle.preprocess.resize) if bundle else SHORT_SIDE,
             "max_upload_mb": service.settings.max_upload_mb,
             "urls": service.settings.url_hosts != "none",
             "feedback": service.settings.feedback_dir is not None,

@@ -1,5 +1,6 @@
 // Requests to the service. Every answer is its JSON, or {error} of the same shape.
 
+import { shrink } from "./page_shrink.js";
 import { TEXT } from "./page_words.js";
 
 const TRIES = 4;
@@ -11,17 +12,20 @@ const IGNORE = () => {};
  * asked again when it says so: `onBusy` is told the seconds. `onSent` is told the share of the upload that is done.
  * `again`: an error that may be gone another time.
  */
-export async function ask({ file, url }, { explain, onBusy = IGNORE, onSent = IGNORE, signal } = {}) {
+export async function ask(photo, { explain, onBusy = IGNORE, onSent = IGNORE, signal } = {}) {
+  let started = performance.now();
+  const { url } = photo;
+  const file = photo.file && (await shrink(photo));
   const maxMb = Number(document.querySelector(".zone").dataset.maxMb);
   if (file && file.size > maxMb * 1e6) return { error: TEXT.tooLarge(maxMb) };
   const address = file ? `/upload${query({ explain })}` : `/classify-url${query({ url, thumbnail: 1, explain })}`;
   for (let attempt = 1; ; attempt += 1) {
-    const started = performance.now();
     const { status, retryAfter, answer } = await send(address, file && { file }, { onSent, signal });
     const seconds = Math.min(retryAfter, LONGEST_WAIT_S);
     if (status === 503 && seconds && attempt < TRIES && !signal?.aborted) {
       onBusy(seconds);
       await new Promise((resume) => setTimeout(resume, 1000 * seconds));
+      started = performance.now();
     } else if (answer.predictions) return { ...answer, seconds: (performance.now() - started) / 1000 };
     else return { error: answer.error ?? TEXT.unreadable, again: status < 400 || status === 408 || status >= 500 };
   }
@@ -35,8 +39,9 @@ export async function sendFeedback(file, label) {
 /** A form, or a GET without one. XMLHttpRequest, as fetch does not tell how much of an upload is done. */
 function send(address, fields, { onSent = IGNORE, signal } = {}) {
   return new Promise((resolve) => {
-    const request = new XMLHttpRequest();
+    const request = new XMLHttpRequest(); // whose status is 0 until it is answered
     const end = (answer) => resolve({ status: request.status, retryAfter: Number(request.getResponseHeader("Retry-After")), answer });
+    if (signal?.aborted) return end({ error: TEXT.cancelled });
     request.open(fields ? "POST" : "GET", address);
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "json"; // null where something between here and the service spoke another language
@@ -45,7 +50,7 @@ function send(address, fields, { onSent = IGNORE, signal } = {}) {
     request.onerror = () => end({ error: TEXT.unreachable });
     request.onabort = () => end({ error: TEXT.cancelled });
     signal?.addEventListener("abort", () => request.abort());
-    request.send(fields && form(fields));
+    return request.send(fields && form(fields));
   });
 }
 

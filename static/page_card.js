@@ -43,7 +43,7 @@ export function showAnswer(card, photo, answer) {
   find(".verdict", card).textContent = TEXT.verdict(answer);
   find(".meaning", card).textContent = TEXT.meaning(answer.verdict);
   showBars(card, answer.predictions);
-  find(".facts", card).textContent = TEXT.facts(answer);
+  find(".facts", card).textContent = TEXT.facts(answer, photo.original);
   find(".facts", card).after(clone("#tools"), clone("#code"));
   if (answer.thumbnail) find("img", card).src = answer.thumbnail;
   addHeat(card, photo, answer);

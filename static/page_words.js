@@ -32,6 +32,8 @@ function place({ class: name, grid }) {
     : `What speaks for ${isolated(name)} is around the middle of the photo, or all over it.`;
 }
 
+const scaledDown = (original) => (original ? [`scaled down in the browser from ${original.width} × ${original.height}`] : []);
+
 export const TEXT = {
   waiting: "Waiting for its turn…",
   working: "Looking at the photo…",
@@ -42,8 +44,8 @@ export const TEXT = {
   meaning: (said) => (said === OUTSIDE ? "It looks like none of the photos this model learned from." : ""),
   inShort: (answer) =>
     answer.verdict === answer.predictions[0][0] ? `${answer.verdict}, ${percent(answer.predictions[0][1])}` : verdict(answer),
-  facts: ({ image: { format, width, height, notes }, seconds }) =>
-    [`${format}, ${width} × ${height}`, `${seconds.toFixed(2)} s`, ...notes.map(({ code, text }) => (DOUBTS.includes(code) ? `⚠ ${text}` : text))].join(" · "),
+  facts: ({ image: { format, width, height, notes }, seconds }, original) =>
+    [`${format}, ${width} × ${height}`, ...scaledDown(original), `${seconds.toFixed(2)} s`, ...notes.map(({ code, text }) => (DOUBTS.includes(code) ? `⚠ ${text}` : text))].join(" · "),
   more: (count) => `Show all ${count} classes`,
   copy: "Copy",
   copied: "Copied",

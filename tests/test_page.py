@@ -14,6 +14,7 @@ from app import respond
 from app.assets import version
 from app.bundle import read_bundle
 from app.errors import Refusal
+from app.image import Preprocess
 from app.model_card import in_words
 from app.settings import Settings
 from tests.bundles import SHIPPED
@@ -35,7 +36,7 @@ class Starting:
 
 def serving(classes: list[str], **settings: Any) -> SimpleNamespace:
     """A service at work, as far as the page looks at it."""
-    bundle = SimpleNamespace(name="bears", version="0123456789ab", classes=tuple(classes))
+    bundle = SimpleNamespace(name="bears", version="0123456789ab", classes=tuple(classes), preprocess=Preprocess())
     return SimpleNamespace(classifier=SimpleNamespace(bundle=bundle), settings=Settings(**settings))
 
 
