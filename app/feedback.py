@@ -60,6 +60,8 @@ class FeedbackFolder:
         with self._lock:
             try:
                 place.parent.mkdir(exist_ok=True)
+                if place.parent.is_symlink():  # what it leads to is neither counted nor searched
+                    raise Refusal("not_kept", "The photo could not be written.", detail=f"{place.parent} is a link")
                 if place.exists():
                     return False
                 before = next((each / name for each in self._folders() if (each / name).exists()), None)

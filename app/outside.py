@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,9 @@ def similarity(features: np.ndarray[Any, Any], reference: Floats) -> Floats:
     return np.asarray(np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1))
 
 
-def evenly(labels: Sequence[str], most: int = MOST) -> list[int]:
+def evenly(labels: Sequence[Hashable], most: int = MOST) -> list[int]:
     """Which of the photos to keep as reference: at most `most` places, in order, each class in turn."""
-    turns: dict[str, int] = {}
+    turns: dict[Hashable, int] = {}
     ranked = []
     for place, label in enumerate(labels):
         turns[label] = turns.get(label, 0) + 1

@@ -2,27 +2,43 @@
 // Without JavaScript the same forms post and the service renders the same cards.
 
 import { ask } from "./page_ask.js";
-import { newCard, showAnswer, showError, tell } from "./page_card.js";
+import { newCard, showAnswer, showError, showSent, showWaiting } from "./page_card.js";
 import { find } from "./page_dom.js";
+import { listen } from "./page_give.js";
+import { add, arrange, listenToBar } from "./page_many.js";
 import { sharedPhotos, startWorker } from "./page_shared.js";
 import { TEXT } from "./page_words.js";
 
 const IN_FLIGHT = 3;
 
 const results = find("#results");
-const queue = [];
-const tally = { all: 0, done: 0, failed: 0, running: 0 };
+let queue = [];
+const tally = { all: 0, done: 0, failed: 0, running: 0, batch: 0 };
 
 /** Add a card for each photo, {source, file} or {source, url}, above older ones; classify them, a few at a time. */
 function give(photos) {
   if (!photos.length) return;
-  if (tally.done === tally.all) Object.assign(tally, { all: 0, done: 0, failed: 0 });
-  const jobs = photos.map((photo) => ({ photo, card: newCard(photo) }));
+  tally.batch += 1;
+  const jobs = photos.map((photo) => ({ photo, card: newCard(photo), batch: tally.batch, answer: null, abort: null }));
+  for (const job of jobs) {
+    find(".cancel", job.card).addEventListener("click", () => cancel(job));
+    find(".retry", job.card).addEventListener("click", () => start([job]));
+  }
   results.prepend(...jobs.map((job) => job.card));
+  add(jobs);
+  start(jobs);
+  jobs[0].card.scrollIntoView({ block: "nearest" });
+}
+
+function start(jobs) {
+  if (tally.done === tally.all) Object.assign(tally, { all: 0, done: 0, failed: 0 });
+  for (const job of jobs) {
+    Object.assign(job, { answer: null, abort: new AbortController() });
+    showWaiting(job.card, TEXT.waiting);
+  }
   queue.push(...jobs);
   tally.all += jobs.length;
   announce(TEXT.progress(tally.done, tally.all));
-  jobs[0].card.scrollIntoView({ block: "nearest" });
   while (queue.length && tally.running < IN_FLIGHT) work();
 }
 
@@ -32,13 +48,20 @@ async function work() {
   tally.running -= 1;
 }
 
-async function classify({ photo, card }) {
-  tell(card, TEXT.working);
-  const answer = await ask(photo, (seconds) => tell(card, TEXT.busy(seconds)));
-  const words = answer.error ? showError(card, answer.error) : showAnswer(card, photo, answer);
-  card.removeAttribute("aria-busy");
+async function classify(job) {
+  const { photo, card, abort } = job;
+  showWaiting(card, TEXT.working);
+  const onBusy = (seconds) => showWaiting(card, TEXT.busy(seconds));
+  end(job, await ask(photo, { onBusy, onSent: (share) => showSent(card, share), signal: abort.signal }));
+}
+
+function end(job, answer) {
+  const { photo, card } = job;
+  job.answer = answer;
+  const words = answer.error ? showError(card, answer.error, answer.again) : showAnswer(card, photo, answer);
   tally.done += 1;
   tally.failed += answer.error ? 1 : 0;
+  arrange();
   const { done, all, failed } = tally;
   if (done < all) announce(TEXT.progress(done, all));
   else if (all > 1) announce(TEXT.summary(all, failed));
@@ -48,6 +71,21 @@ async function classify({ photo, card }) {
   }
 }
 
+function cancel(job) {
+  job.abort.abort(); // which ends its request, if there is one by now
+  if (!queue.includes(job)) return;
+  queue = queue.filter((each) => each !== job);
+  end(job, { error: TEXT.cancelled, again: true });
+}
+
+/** Nothing is classified any more of what was given. */
+function stop(jobs) {
+  queue = [];
+  for (const job of jobs) job.abort.abort();
+  Object.assign(tally, { all: 0, done: 0, failed: 0 });
+  announce("");
+}
+
 /** Say where things stand, also to screen readers; of a single photo the card says it already, to those who see. */
 function announce(words) {
   const status = find("#status");
@@ -55,38 +93,8 @@ function announce(words) {
   status.classList.toggle("unseen", tally.all === 1);
 }
 
-const asPhotos = (files) => Array.from(files, (file) => ({ source: file.name, file }));
-
-function listenToForms() {
-  find("#file").addEventListener("change", ({ target }) => {
-    give(asPhotos(target.files));
-    target.value = ""; // so that the same photo can be chosen again
-  });
-  find(".url")?.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const url = find("#url").value;
-    give([{ source: url, url }]);
-  });
-}
-
-/** The whole page takes dropped files; other things that are dragged are left to the browser. */
-function listenToDrops() {
-  const mark = (on) => document.body.classList.toggle("dragging", on);
-  const withFiles = (handle) => (event) => {
-    if (!event.dataTransfer.types.includes("Files")) return;
-    event.preventDefault();
-    handle(event);
-  };
-  addEventListener("dragover", withFiles(() => mark(true)));
-  addEventListener("dragleave", (event) => event.relatedTarget || mark(false));
-  addEventListener("drop", withFiles((event) => {
-    mark(false);
-    give(asPhotos(event.dataTransfer.files));
-  }));
-}
-
 document.documentElement.classList.add("scripted");
-listenToForms();
-listenToDrops();
-addEventListener("load", startWorker); // later, so as not to hold up the page
-sharedPhotos().then((files) => give(asPhotos(files)));
+listenToBar(stop);
+listen(give);
+sharedPhotos().then((files) => give(files.map((file) => ({ source: file.name, file }))));
+addEventListener("load", startWorker); // not before, so as not to hold up the page

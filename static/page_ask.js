@@ -4,51 +4,62 @@ import { TEXT } from "./page_words.js";
 
 const TRIES = 4;
 const LONGEST_WAIT_S = 30;
-const JSON_ONLY = { Accept: "application/json" };
+const IGNORE = () => {};
 
-/** The answer for a photo, with a class's heat map if `explain` names one. A busy service is asked again when it says so. */
-export async function ask({ file, url }, onBusy, explain) {
+/**
+ * The answer for a photo, with a class's heat map if `explain` names one; `seconds` is what it took. A busy service is
+ * asked again when it says so: `onBusy` is told the seconds. `onSent` is told the share of the upload that is done.
+ * `again`: an error that may be gone another time.
+ */
+export async function ask({ file, url }, { explain, onBusy = IGNORE, onSent = IGNORE, signal } = {}) {
   const maxMb = Number(document.querySelector(".zone").dataset.maxMb);
   if (file && file.size > maxMb * 1e6) return { error: TEXT.tooLarge(maxMb) };
-  const send = () => (file ? post(`/upload${query({ explain })}`, { file }) : get(`/classify-url${query({ url, thumbnail: 1, explain })}`));
-  return readable(async () => {
-    for (let attempt = 1; ; attempt += 1) {
-      const response = await send();
-      const seconds = Math.min(Number(response.headers.get("Retry-After")), LONGEST_WAIT_S);
-      if (response.status !== 503 || !seconds || attempt === TRIES) return response;
+  const address = file ? `/upload${query({ explain })}` : `/classify-url${query({ url, thumbnail: 1, explain })}`;
+  for (let attempt = 1; ; attempt += 1) {
+    const started = performance.now();
+    const { status, retryAfter, answer } = await send(address, file && { file }, { onSent, signal });
+    const seconds = Math.min(retryAfter, LONGEST_WAIT_S);
+    if (status === 503 && seconds && attempt < TRIES && !signal?.aborted) {
       onBusy(seconds);
       await new Promise((resume) => setTimeout(resume, 1000 * seconds));
-    }
-  }, (answer) => answer?.predictions);
+    } else if (answer.predictions) return { ...answer, seconds: (performance.now() - started) / 1000 };
+    else return { error: answer.error ?? TEXT.unreadable, again: status < 400 || status === 408 || status >= 500 };
+  }
 }
 
 /** Keep a photo under its right label; what the service says to that. */
-export function sendFeedback(file, label) {
-  return readable(() => post("/feedback", { file, label }), (answer) => answer);
+export async function sendFeedback(file, label) {
+  return (await send("/feedback", { file, label })).answer;
 }
 
-/** The response's JSON, unless something between here and the service spoke JSON of its own. */
-async function readable(send, expected) {
-  try {
-    const response = await send();
-    const answer = await response.json();
-    return answer?.error?.message || (response.ok && expected(answer)) ? answer : { error: TEXT.unreadable };
-  } catch (error) {
-    return { error: error instanceof SyntaxError ? TEXT.unreadable : TEXT.unreachable };
-  }
+/** A form, or a GET without one. XMLHttpRequest, as fetch does not tell how much of an upload is done. */
+function send(address, fields, { onSent = IGNORE, signal } = {}) {
+  return new Promise((resolve) => {
+    const request = new XMLHttpRequest();
+    const end = (answer) => resolve({ status: request.status, retryAfter: Number(request.getResponseHeader("Retry-After")), answer });
+    request.open(fields ? "POST" : "GET", address);
+    request.setRequestHeader("Accept", "application/json");
+    request.responseType = "json"; // null where something between here and the service spoke another language
+    request.upload.onprogress = ({ loaded, total }) => onSent(loaded / total);
+    request.onload = () => end(readable(request));
+    request.onerror = () => end({ error: TEXT.unreachable });
+    request.onabort = () => end({ error: TEXT.cancelled });
+    signal?.addEventListener("abort", () => request.abort());
+    request.send(fields && form(fields));
+  });
+}
+
+function readable({ status, response }) {
+  return response?.error?.message || (response && status < 400) ? response : { error: TEXT.unreadable };
+}
+
+function form(fields) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) body.append(name, value);
+  return body;
 }
 
 function query({ explain, ...rest }) {
   const found = new URLSearchParams({ ...rest, ...(explain !== undefined && { explain }) });
   return found.size ? `?${found}` : "";
-}
-
-function get(address) {
-  return fetch(address, { headers: JSON_ONLY });
-}
-
-function post(address, fields) {
-  const body = new FormData();
-  for (const [name, value] of Object.entries(fields)) body.append(name, value);
-  return fetch(address, { method: "POST", body, headers: JSON_ONLY });
 }

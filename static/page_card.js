@@ -1,46 +1,86 @@
 // One photo's answer: waiting, answered or refused.
 
+import { addCode } from "./page_code.js";
 import { clone, find } from "./page_dom.js";
 import { addFeedback } from "./page_feedback.js";
 import { addHeat } from "./page_heat.js";
 import { TEXT } from "./page_words.js";
 
+const TOP = 5; // classes that are shown at first
+
 export function newCard({ source, file }) {
   const card = clone("#card");
-  card.setAttribute("aria-busy", "true");
   find(".source", card).textContent = source;
   const preview = find("img", card);
   preview.alt = TEXT.alt(source);
   preview.onload = () => URL.revokeObjectURL(preview.src); // or every photo would stay in memory
   preview.onerror = () => preview.remove(); // a format that this browser cannot show
   if (file) preview.src = URL.createObjectURL(file);
-  tell(card, TEXT.waiting);
+  find(".answer", card).append(clone("#waiting"));
   return card;
+}
+
+/** What is being done, with a button that cancels it. */
+export function showWaiting(card, words) {
+  card.setAttribute("aria-busy", "true");
+  find(".error strong", card).textContent = find(".error span", card).textContent = "";
+  find(".waiting", card).hidden = false;
+  find(".retry", card).hidden = true;
+  find(".doing", card).textContent = words;
+  showSent(card, 0);
+}
+
+/** The share of the upload that is done, while it is worth showing. */
+export function showSent(card, share) {
+  const bar = find(".waiting progress", card);
+  bar.hidden = share <= 0 || share >= 1;
+  bar.value = share;
 }
 
 /** Fill in the answer; returns it in words. */
 export function showAnswer(card, photo, answer) {
+  settle(card);
   find(".verdict", card).textContent = TEXT.verdict(answer);
   find(".meaning", card).textContent = TEXT.meaning(answer.verdict);
-  find(".bars", card).replaceChildren(...answer.predictions.map(newBar));
-  find(".bars", card).after(clone("#tools"));
-  tell(card, TEXT.facts(answer.image));
+  showBars(card, answer.predictions);
+  find(".facts", card).textContent = TEXT.facts(answer);
+  find(".facts", card).after(clone("#tools"), clone("#code"));
   if (answer.thumbnail) find("img", card).src = answer.thumbnail;
   addHeat(card, photo, answer);
   addFeedback(card, photo.file, answer);
+  addCode(card, photo, answer);
   return TEXT.inShort(answer);
 }
 
-export function showError(card, { message, hint }) {
-  tell(card, "");
+/** Why there is no answer; with a button that asks anew where that may help. */
+export function showError(card, { message, hint }, again) {
+  settle(card);
   find("img:not([src])", card)?.remove(); // of a URL there is nothing to show
   find(".error strong", card).textContent = message;
   find(".error span", card).textContent = hint;
+  find(".retry", card).hidden = !again;
   return message;
 }
 
-export function tell(card, words) {
-  find(".facts", card).textContent = words;
+function settle(card) {
+  card.removeAttribute("aria-busy");
+  find(".waiting", card).hidden = true;
+}
+
+function showBars(card, predictions) {
+  const bars = predictions.map(newBar);
+  find(".bars", card).replaceChildren(...bars);
+  const rest = bars.slice(TOP);
+  if (!rest.length) return;
+  const more = clone("#more");
+  more.textContent = TEXT.more(bars.length);
+  for (const bar of rest) bar.hidden = true;
+  more.addEventListener("click", () => {
+    for (const bar of rest) bar.hidden = false;
+    find("button", rest[0]).focus();
+    more.remove();
+  });
+  find(".bars", card).after(more);
 }
 
 function newBar([name, p]) {

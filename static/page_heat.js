@@ -25,7 +25,7 @@ export function addHeat(card, photo, { predictions, image }) {
     find(".frame", card)?.remove();
     find(".place", card).textContent = name === null ? "" : TEXT.looking(name);
     if (name === null) return;
-    if (!maps.has(name)) maps.set(name, ask(photo, () => {}, name));
+    if (!maps.has(name)) maps.set(name, ask(photo, { explain: name }));
     const { heatmap, error } = await maps.get(name);
     if (!heatmap) maps.delete(name); // it may succeed another time
     if (turn !== mine) return; // something else was chosen meanwhile

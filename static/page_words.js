@@ -42,8 +42,14 @@ export const TEXT = {
   meaning: (said) => (said === OUTSIDE ? "It looks like none of the photos this model learned from." : ""),
   inShort: (answer) =>
     answer.verdict === answer.predictions[0][0] ? `${answer.verdict}, ${percent(answer.predictions[0][1])}` : verdict(answer),
-  facts: ({ format, width, height, notes }) =>
-    [`${format}, ${width} × ${height}`, ...notes.map(({ code, text }) => (DOUBTS.includes(code) ? `⚠ ${text}` : text))].join(" · "),
+  facts: ({ image: { format, width, height, notes }, seconds }) =>
+    [`${format}, ${width} × ${height}`, `${seconds.toFixed(2)} s`, ...notes.map(({ code, text }) => (DOUBTS.includes(code) ? `⚠ ${text}` : text))].join(" · "),
+  more: (count) => `Show all ${count} classes`,
+  copy: "Copy",
+  copied: "Copied",
+  notCopied: "Select and copy it by hand",
+  all: "All",
+  kinds: { [UNSURE]: "Not sure", [OUTSIDE]: "None of these", error: "Without an answer", waiting: "Still waiting" },
   looking: (name) => `Looking for ${isolated(name)}…`,
   place,
   outside: OUTSIDE,
@@ -53,6 +59,7 @@ export const TEXT = {
   progress: (done, all) => (all === 1 ? "Classifying…" : `${done} of ${all} photos done…`),
   answer: (source, words) => `${source}: ${words}`,
   summary: (all, failed) => `${all} photos done${failed ? `, ${failed} of them without an answer` : ""}.`,
+  cancelled: { message: "Cancelled.", hint: "" },
   tooLarge: (mb) => ({ message: `This photo is larger than ${mb} MB.`, hint: "Scale it down first." }),
   unreachable: { message: "The service could not be reached.", hint: "Check the connection, then give the photo again." },
   unreadable: { message: "This page cannot read the service's answer.", hint: "Reload the page, then give the photo again." },

@@ -184,7 +184,7 @@ def reference(ground: Ground, fit: Fit) -> Tensor:
     """Those that train which the others are compared with: as many as a bundle keeps; none where nobody validates."""
     if not len(fit.validation):
         return fit.training[:0]
-    return fit.training[outside.evenly([ground.photos.rows[index].label for index in fit.training.tolist()])]
+    return fit.training[outside.evenly(ground.photos.labels[fit.training].tolist())]
 
 
 @torch.no_grad()

@@ -268,7 +268,8 @@ def test_phone_shows_the_whole_answer(chromium: Browser, live: Live) -> None:
 
 def test_focus_is_visible(page: Page) -> None:
     page.keyboard.press("Tab")
-    for element in (page.locator(".brand"), page.locator(".zone strong"), page.get_by_label("web address")):
+    folder = page.get_by_text("Choose a whole folder")
+    for element in (page.locator(".brand"), page.locator(".zone strong"), folder, page.get_by_label("web address")):
         assert element.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
         page.keyboard.press("Tab")
 

@@ -83,7 +83,7 @@ def test_offline_it_says_so_and_how_to_go_on(chromium: Browser, live: Live) -> N
     with opened(chromium, live, viewport={"width": 320, "height": 640}) as page:
         page.evaluate(READY)
         page.context.set_offline(True)
-        page.goto("/?url=x")
+        page.goto("/?a=1")
         expect(page.get_by_role("heading")).to_have_text("You are offline, or the service is out of reach.")
         assert page.locator(".brand img").evaluate("image => image.naturalWidth") > 0
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(248, 245, 239)"
@@ -93,7 +93,7 @@ def test_offline_it_says_so_and_how_to_go_on(chromium: Browser, live: Live) -> N
         page.context.set_offline(False)
         page.get_by_role("link", name="try again").click()
         expect(page.get_by_label("Choose photos")).to_be_attached()
-        assert page.url == f"{live.url}/?url=x"
+        assert page.url == f"{live.url}/?a=1"
 
 
 def test_a_new_version_takes_over_and_the_old_one_goes(chromium: Browser, live: Live) -> None:

@@ -83,7 +83,7 @@ def served(bundle: Path, photos: list[Path]) -> list[dict[str, object]]:
     return list(response.json()["results"])
 
 
-def expected(run: Path, photos: list[Path]) -> list[dict[str, float]]:
+def expected(run: Path, photos: list[Path], temperature: float) -> list[dict[str, float]]:
     """The probability of each class by torchvision's own network with the run's weights, on the service's pixels."""
     summary, preprocess = json.loads((run / "run.json").read_text()), Preprocess()
     network = resnet34(num_classes=len(summary["classes"])).eval()
@@ -93,7 +93,8 @@ def expected(run: Path, photos: list[Path]) -> list[dict[str, float]]:
         pixels = model_input(read_photo(path.read_bytes(), enough=2 * preprocess.resize), preprocess)
         pixels = (pixels / 255 - np.array(preprocess.mean)) / np.array(preprocess.std)
         with torch.inference_mode():
-            row = network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None]).softmax(1)[0]
+            row = network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None])
+            row = (row[0] / temperature).softmax(0)
         rows.append(dict(zip(summary["classes"], row.tolist(), strict=True)))
     return rows
 
@@ -111,6 +112,7 @@ def test_the_service_names_what_the_network_learned(body: Path, tmp_path: Path, 
     assert main(["export", str(run), "--out", str(tmp_path / "bundle"), "--precision", "f32"]) == 0
     photos = [train / name / "0.jpg" for name in names]
     answers = served(tmp_path / "bundle", photos)
-    assert [answer["verdict"] for answer in answers] == names
-    for answer, probabilities in zip(answers, expected(run, photos), strict=True):
+    assert [answer["predictions"][0][0] for answer in answers] == names
+    temperature = read_bundle(tmp_path / "bundle").calibration.temperature
+    for answer, probabilities in zip(answers, expected(run, photos, temperature), strict=True):
         assert dict(answer["predictions"]) == pytest.approx(probabilities, abs=1e-3)

@@ -63,7 +63,7 @@ def test_fast_lane_from_the_command_line(draw, tmp_path: Path) -> None:
     assert run["settings"]["head_epochs"] == 4
     assert run["data"]["photos"]["disc"] == {"train": 6, "validation": 2}
     assert run["measured"].startswith("Out of fold: each of the 24 photos")
-    assert run["weights"] == {"name": "none", "sha256": "", "source": "random weights"}
+    assert run["weights"] == {"name": "none", "sha256": "", "source": "random weights", "seen": "nothing"}
     assert (out / "split.csv").read_bytes() == (data / "_tellapart" / "split.csv").read_bytes()
     assert [line["fit"] for line in lines(out / "history.csv")][:20] == [str(n // 4) for n in range(20)]
 

@@ -1,0 +1,78 @@
+// The ways to give a photo: choose, take, drop (folders too), paste, a web address, a link with ?url=.
+
+import { find } from "./page_dom.js";
+
+// What a folder holds beside photos is left out; a file chosen by itself goes up whatever it is, and is told of.
+const looksLikeAPhoto = ({ name, type }) => !name.startsWith(".") && (type.startsWith("image/") || /\.(avif|hei[cf])$/i.test(name));
+const asPhotos = (files) => Array.from(files, (file) => ({ source: file.webkitRelativePath || file.name, file }));
+
+/** Call `give` with [{source, file}] or [{source, url}] for whatever comes in. */
+export function listen(give) {
+  const giveUrl = (url) => give([{ source: url, url }]);
+  listenToInputs(give);
+  listenToDrops(give);
+  const box = find(".url");
+  listenToPaste(give, box && giveUrl);
+  if (!box) return;
+  box.addEventListener("submit", (event) => {
+    event.preventDefault();
+    giveUrl(find("#url").value);
+  });
+  const linked = location.pathname === "/" && new URLSearchParams(location.search).get("url");
+  if (linked) giveUrl(linked);
+}
+
+function listenToInputs(give) {
+  for (const input of document.querySelectorAll(".zone input")) {
+    input.addEventListener("change", () => {
+      const files = [...input.files];
+      give(asPhotos(input.webkitdirectory ? files.filter(looksLikeAPhoto) : files));
+      input.value = ""; // so that the same photo can be chosen again
+    });
+  }
+}
+
+/** The whole page takes dropped files; other things that are dragged are left to the browser. */
+function listenToDrops(give) {
+  const mark = (on) => document.body.classList.toggle("dragging", on);
+  const withFiles = (handle) => (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    handle(event);
+  };
+  addEventListener("dragover", withFiles(() => mark(true)));
+  addEventListener("dragleave", (event) => event.relatedTarget || mark(false));
+  addEventListener("drop", withFiles(async ({ dataTransfer }) => {
+    mark(false);
+    const files = [...dataTransfer.files];
+    const entries = [...dataTransfer.items].map((item) => item.webkitGetAsEntry?.()); // only now: they are gone later
+    if (!entries.some((entry) => entry?.isDirectory)) give(asPhotos(files));
+    else for (const entry of entries) if (entry) await giveEntry(entry, give);
+  }));
+}
+
+/** A dropped file, or all photos of a dropped folder and of those in it, a hundred at a time. */
+async function giveEntry(entry, give) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    if (looksLikeAPhoto(file)) give([{ source: entry.fullPath.slice(1), file }]);
+    return;
+  }
+  const reader = entry.createReader();
+  for (let some = await next(reader); some.length; some = await next(reader)) {
+    for (const each of some) await giveEntry(each, give);
+  }
+}
+
+const next = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+
+/** A pasted picture, or a pasted web address where those are taken; what is pasted into a field stays there. */
+function listenToPaste(give, giveUrl) {
+  addEventListener("paste", ({ clipboardData, target }) => {
+    if (clipboardData.files.length) give(asPhotos(clipboardData.files));
+    else if (giveUrl && !target.closest("input, textarea")) {
+      const text = clipboardData.getData("text").trim();
+      if (/^https?:\/\/\S+$/i.test(text)) giveUrl(text);
+    }
+  });
+}
