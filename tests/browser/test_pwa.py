@@ -40,6 +40,7 @@ SHARE = """(photos) => {
   document.body.append(form);
   form.submit();
 }"""
+OURS = f"tellapart-{version()}"
 OWN = ["/static/offline.html", "/static/page.css", "/static/icon.svg"]
 GIVE_UP_S = 20
 
@@ -76,7 +77,7 @@ def test_photos_from_the_share_sheet(chromium: Browser, live: Live) -> None:
         expect(cards(page)).to_have_count(0)
         choose(page, photo("3.jpg", TEDDY))
         expect_answer(cards(page), live, TEDDY)
-        assert page.evaluate(KEPT) == {version(): OWN}  # no answer, no photo
+        assert page.evaluate(KEPT) == {OURS: OWN}  # no answer, no photo
 
 
 def test_offline_it_says_so_and_how_to_go_on(chromium: Browser, live: Live) -> None:
@@ -99,10 +100,11 @@ def test_offline_it_says_so_and_how_to_go_on(chromium: Browser, live: Live) -> N
 def test_a_new_version_takes_over_and_the_old_one_goes(chromium: Browser, live: Live) -> None:
     with opened(chromium, live) as page:
         page.evaluate(READY)
+        page.evaluate('caches.open("another program\'s")')
         page.evaluate("navigator.serviceWorker.register('/sw.js?v=0123456789ab')")
-        until_kept(page, {"0123456789ab": OWN})
+        until_kept(page, {"tellapart-0123456789ab": OWN, "another program's": []})
         page.reload()
-        until_kept(page, {version(): OWN})
+        until_kept(page, {OURS: OWN, "another program's": []})
 
 
 def test_it_can_be_installed(chromium: Browser, live: Live, tmp_path: Path) -> None:
