@@ -66,9 +66,8 @@ def _errors(card: dict[str, Any], training: dict[str, Any]) -> Iterator[Row]:
 def _confidence(calibration: dict[str, Any]) -> Iterator[Row]:
     if "after" in calibration:
         before, after = calibration["before"], calibration["after"]
-        chance = (
-            f"of a perfect one, chance makes {after['chance']:.3f}, in 95\u00a0% of cases up to {after['chance95']:.3f}"
-        )
+        most = f"in 95\u00a0% of cases up to {after['chance95']:.3f}"
+        chance = f"a perfectly calibrated network would show {after['chance']:.3f} by chance, {most}"
         error = f"expected calibration error {after['ece']:.3f}, {before['ece']:.3f} before; {chance}"
         yield "Confidence", f"{error} (temperature {calibration['temperature']:.2f}, {calibration['photos']} photos)"
 
@@ -82,9 +81,9 @@ def _refusals(calibration: dict[str, Any]) -> Iterator[Row]:
             f"where its first class has less than {percent(calibration['unsure_below'])}: {share}, {errors}",
         )
     if "outside_below" in calibration:
-        least = f"{calibration['outside_below']:.3f}"
-        like = f"a mean cosine of {least} to the {NEAREST} photos most alike that trained"
-        yield "Says “none of these”", f"below {like}: {percent(calibration['rejected'])} of its own photos"
+        least = f"less than {calibration['outside_below']:.3f}"
+        like = f"where the mean cosine to the {NEAREST} photos most alike that trained is {least}"
+        yield "Says “none of these”", f"{like}: {percent(calibration['rejected'])} of its own photos"
 
 
 def _origin(training: dict[str, Any]) -> Iterator[Row]:

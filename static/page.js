@@ -4,7 +4,7 @@
 import { ask } from "./page_ask.js";
 import { newCard, showAnswer, showError, showSent, showWaiting } from "./page_card.js";
 import { find } from "./page_dom.js";
-import { listen } from "./page_give.js";
+import { asPhotos, listen } from "./page_give.js";
 import { add, arrange, listenToBar } from "./page_many.js";
 import { sharedPhotos, startWorker } from "./page_shared.js";
 import { TEXT } from "./page_words.js";
@@ -96,5 +96,5 @@ function announce(words) {
 document.documentElement.classList.add("scripted");
 listenToBar(stop);
 listen(give);
-sharedPhotos().then((files) => give(files.map((file) => ({ source: file.name, file }))));
-addEventListener("load", startWorker); // not before, so as not to hold up the page
+addEventListener("load", startWorker); // later, so as not to hold up the page
+sharedPhotos().then((files) => give(asPhotos(files)));

@@ -4,7 +4,9 @@ import { find } from "./page_dom.js";
 
 // What a folder holds beside photos is left out; a file chosen by itself goes up whatever it is, and is told of.
 const looksLikeAPhoto = ({ name, type }) => !name.startsWith(".") && (type.startsWith("image/") || /\.(avif|hei[cf])$/i.test(name));
-const asPhotos = (files) => Array.from(files, (file) => ({ source: file.webkitRelativePath || file.name, file }));
+
+/** Files as `give` takes them. */
+export const asPhotos = (files) => Array.from(files, (file) => ({ source: file.webkitRelativePath || file.name, file }));
 
 /** Call `give` with [{source, file}] or [{source, url}] for whatever comes in. */
 export function listen(give) {

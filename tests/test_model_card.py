@@ -30,7 +30,8 @@ def test_the_shipped_bundle_tells_all() -> None:
         f"{rate['errors']} of {rate['photos']} photos wrong"
     )
     assert f"less than {100 * calibration['unsure_below']:.1f} %" in found["Says “not sure”"]
-    assert f"{calibration['outside_below']:.3f} to the 10 photos" in found["Says “none of these”"]
+    least = f"is less than {calibration['outside_below']:.3f}: "
+    assert f"the 10 photos most alike that trained {least}" in found["Says “none of these”"]
     assert found["Trained and measured on"] == "142 black, 136 grizzly, 136 teddys"
 
 

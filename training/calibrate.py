@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from app.answer import probabilities
 from app.card import QUANTILES
 from training.history import Prediction
 
@@ -78,7 +79,7 @@ def calibrate(predictions: Sequence[Prediction], classes: Sequence[str]) -> Cali
     logits = np.log(np.maximum(rows, SMALLEST))
     labels = np.array([classes.index(each.label) for each in predictions])
     temperature = fit(logits, labels)
-    calibrated = softmax(logits / temperature)
+    calibrated = probabilities(logits, temperature)
     similarities = np.array([each.similarity for each in predictions])
     known = bool(np.isfinite(similarities).all())
     wrong = calibrated.argmax(axis=1) != labels
@@ -88,7 +89,7 @@ def calibrate(predictions: Sequence[Prediction], classes: Sequence[str]) -> Cali
         photos=len(predictions),
         errors=int(wrong.sum()),
         temperature=temperature,
-        before=reliability(softmax(logits), labels),
+        before=reliability(probabilities(logits), labels),
         after=reliability(crosswise(logits, labels, [each.fit for each in predictions]), labels),
         unsure_below=unsure_below,
         unsure_photos=int(unsure.sum()),
@@ -108,7 +109,7 @@ def fit(logits: Floats, labels: Ints) -> float:
     low, high = np.log(1 / MOST), np.log(1 / LEAST)
     for _ in range(60):
         middle = (low + high) / 2
-        slope = (own - (softmax(np.exp(middle) * logits) * logits).sum(axis=1)).sum()
+        slope = (own - (probabilities(np.exp(middle) * logits) * logits).sum(axis=1)).sum()
         low, high = (middle, high) if slope > 0 else (low, middle)
     return float(np.exp(-(low + high) / 2))
 
@@ -117,18 +118,18 @@ def crosswise(logits: Floats, labels: Ints, fits: Sequence[str]) -> Floats:
     """Probabilities [V, C], those of each fold at the temperature of the others; of a single one at its own."""
     names = np.array(fits)
     if len(set(fits)) == 1:
-        return softmax(logits / fit(logits, labels))
+        return probabilities(logits, fit(logits, labels))
     found = np.empty_like(logits)
     for name in sorted(set(fits)):
         here = names == name
-        found[here] = softmax(logits[here] / fit(logits[~here], labels[~here]))
+        found[here] = probabilities(logits[here], fit(logits[~here], labels[~here]))
     return found
 
 
-def reliability(probabilities: Floats, labels: Ints) -> Reliability:
-    """How confidence and success agree."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+def reliability(rows: Floats, labels: Ints) -> Reliability:
+    """How confidence and success agree, of probabilities [V, C]."""
+    confidence = rows.max(axis=1)
+    right = rows.argmax(axis=1) == labels
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     random = np.random.default_rng(0)
     draws = random.random((DRAWS, len(labels))) < confidence
@@ -147,9 +148,3 @@ def ece(place: Ints, confidence: Floats, right: np.ndarray[Any, Any]) -> float:
     """Expected calibration error: over the bins, the mean of |confidence - success|, each bin by its photos."""
     gaps = np.bincount(place, confidence - right, BINS)
     return float(np.abs(gaps).sum() / len(confidence))
-
-
-def softmax(logits: Floats) -> Floats:
-    """Of each row."""
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

@@ -14,7 +14,7 @@ from training.calibrate import Calibration
 from training.history import FINAL, Epoch, Step
 
 # Pixels of the drawing, and of the edges of the part within the ticks.
-EDGE = {"width": 366, "height": 200, "left": 54, "right": 350, "top": 10, "bottom": 172}
+EDGE = {"width": 360, "height": 200, "left": 54, "right": 350, "top": 10, "bottom": 172}
 MOST_POINTS = 300  # of a line: more than its pixels can show
 
 Points = Sequence[tuple[float, float]]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from training.calibrate import BINS, FEWEST, LEAST, MOST, Calibration, calibrate, crosswise, fit, reliability, softmax
+from app.answer import probabilities
+from training.calibrate import BINS, FEWEST, LEAST, MOST, Calibration, calibrate, crosswise, fit, reliability
 from training.history import Prediction
 
 CLASSES = ["black", "grizzly", "teddys"]
@@ -18,13 +19,13 @@ def drawn(photos: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, n
     """Logits that are `temperature` times too large, and labels drawn by the true probabilities."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, 2, (photos, 3))
-    labels = np.array([random.choice(3, p=row) for row in softmax(logits)])
+    labels = np.array([random.choice(3, p=row) for row in probabilities(logits)])
     return temperature * logits, labels
 
 
 def said(logits: np.ndarray, labels: np.ndarray, similarity: Sequence[float] | None = None) -> list[Prediction]:
     """The same as the rows of validation.csv, over five folds."""
-    rows = softmax(logits)
+    rows = probabilities(logits)
     near = similarity or [0.5 + index / len(rows) / 2 for index in range(len(rows))]
     return [
         Prediction(
@@ -51,7 +52,7 @@ def test_no_temperature_near_it_makes_the_labels_likelier() -> None:
     best = fit(logits, labels)
 
     def loss(temperature: float) -> float:
-        return -float(np.log(softmax(logits / temperature)[np.arange(300), labels]).sum())
+        return -float(np.log(probabilities(logits, temperature)[np.arange(300), labels]).sum())
 
     assert loss(best) < min(loss(best * 1.01), loss(best / 1.01))
 
@@ -74,8 +75,8 @@ def test_each_fold_is_judged_at_the_temperature_of_the_others() -> None:
     logits, labels = drawn(200, 1)
     logits[::2] *= 4  # fold "0" is four times too sure, fold "1" is not
     rows = crosswise(logits, labels, ["0", "1"] * 100)
-    assert np.allclose(rows[::2], softmax(logits[::2] / fit(logits[1::2], labels[1::2])))
-    assert np.allclose(rows[1::2], softmax(logits[1::2] / fit(logits[::2], labels[::2])))
+    assert np.allclose(rows[::2], probabilities(logits[::2], fit(logits[1::2], labels[1::2])))
+    assert np.allclose(rows[1::2], probabilities(logits[1::2], fit(logits[::2], labels[::2])))
 
 
 def test_bins_and_error_by_hand() -> None:

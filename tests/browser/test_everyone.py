@@ -1,0 +1,107 @@
+"""For everyone: axe finds nothing, the keyboard does everything, and the page stays small."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from app.settings import ROOT
+from tests.browser.test_browser import BLACK, CAT, OVERFLOWS, TEDDY, cards, choose, live, opened, photo, site
+from tests.live import Live
+
+__all__ = ["live", "site"]  # fixtures
+
+BUDGET = 60_000  # bytes of HTML, CSS, JavaScript and service worker, icons apart
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+DESKTOP = {"viewport": {"width": 1100, "height": 800}}
+PHONE = {"viewport": {"width": 320, "height": 640}, "color_scheme": "dark", "has_touch": True}
+
+
+def answered(page: Page, count: int) -> None:
+    expect(cards(page)).to_have_count(count)
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
+def one(page: Page) -> None:
+    choose(page, photo("teddy.jpg", TEDDY))
+    answered(page, 1)
+    page.get_by_role("button", name="Show where").click()
+    expect(page.locator("canvas")).to_be_visible()
+    page.get_by_text("For developers").click()
+
+
+def many(page: Page) -> None:
+    choose(
+        page, photo("teddy.jpg", TEDDY), photo("cat.jpg", CAT), photo("broken.jpg", CAT[:300]), photo("b.jpg", BLACK)
+    )
+    answered(page, 4)
+
+
+def visit(path: str) -> Callable[[Page], None]:
+    def go(page: Page) -> None:
+        page.goto(path)
+
+    return go
+
+
+STATES: dict[str, Callable[[Page], object]] = {
+    "empty": lambda page: None,
+    "one answer": one,
+    "many": many,
+    "the model": visit("/model"),
+    "the API": visit("/docs"),
+    "offline": visit("/static/offline.html"),
+}
+
+
+@pytest.mark.parametrize("options", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing(chromium: Browser, live: Live, state: str, options: dict[str, object]) -> None:
+    with opened(chromium, live, **options, reduced_motion="reduce") as page:
+        STATES[state](page)
+        found = Axe().run(page, options=RULES)
+        assert found.violations_count == 0, found.generate_report()
+        assert not page.evaluate(OVERFLOWS)
+
+
+def test_axe_would_find_something(chromium: Browser, live: Live) -> None:
+    with opened(chromium, live) as page:
+        page.evaluate("document.querySelector('.brand img').removeAttribute('alt')")
+        assert Axe().run(page, options=RULES).violations_count == 1
+
+
+def test_the_keyboard_does_it_all(chromium: Browser, live: Live) -> None:
+    with opened(chromium, live) as page:
+        many(page)
+        reached = set()
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            reached.add(
+                page.evaluate("(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()")
+            )
+        assert reached >= {
+            "Answers as CSV",
+            "Photos in folders (ZIP)",
+            "Clear",
+            "Show where",
+            "For developers",
+            "teddys",
+        }
+        page.get_by_role("button", name="Clear").focus()
+        page.keyboard.press("Enter")
+        expect(cards(page)).to_have_count(0)
+        expect(page.locator("#file")).to_be_focused()
+
+
+def test_the_page_stays_small() -> None:
+    templates = [ROOT / "templates" / f"{name}.html" for name in ("base", "index", "card")]
+    scripts = [
+        path
+        for path in (ROOT / "static").glob("*.*")
+        if re.fullmatch(r"(page.*|sw)\.(js|css)|offline\.html", path.name)
+    ]
+    assert sum(path.stat().st_size for path in templates + scripts) <= BUDGET
