@@ -15,7 +15,12 @@ from tests.live import Live
 
 __all__ = ["live", "site"]  # fixtures
 
-READY = "navigator.serviceWorker.ready.then((found) => found.active.scriptURL)"
+# The address of the worker, once it is at work: while it is activated it may still delete what another one keeps.
+READY = """navigator.serviceWorker.ready.then(({ active }) => new Promise((resolve) => {
+  const look = () => active.state === "activated" && resolve(active.scriptURL);
+  active.addEventListener("statechange", look);
+  look();
+}))"""
 # What is kept: {cache: [paths]}.
 KEPT = """async () => {
   const found = {};
