@@ -157,6 +157,10 @@ def ood(each: dict[str, Any], score: str) -> str:
     return f"{100 * each['caught'][score]:.0f} % / {each['auroc'][score]:.3f}"
 
 
+def page(found: dict[str, float]) -> Iterator[Table]:
+    yield "The page in Chromium", ["", "", "bar"], [[words, found[key], bar] for key, words, bar in PAGE]
+
+
 TABLES = {
     "served": served,
     "limit": limit,
@@ -167,7 +171,14 @@ TABLES = {
     "soak": soak,
     "start": start,
     "outside": outside,
+    "page": page,
 }
+PAGE = (
+    ("first_paint_ms", "first paint, CPU slowed four times, ms", "≤ 500"),
+    ("large_s", "12 megapixels: from given to answered, s", "≤ 1.0"),
+    ("many_s", "200 photos of 2 megapixels, s", "≤ 60"),
+    ("long_task_ms", "meanwhile the longest task, ms", "≤ 200"),
+)
 SCORES = ("similarity", "confidence", "both")
 FLOOD = (
     ("offered", "offered", ""),
