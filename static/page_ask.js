@@ -20,6 +20,7 @@ export async function ask(photo, { explain, onBusy = IGNORE, onSent = IGNORE, si
   if (file && file.size > maxMb * 1e6) return { error: TEXT.tooLarge(maxMb) };
   const address = file ? `/upload${query({ explain })}` : `/classify-url${query({ url, thumbnail: 1, explain })}`;
   for (let attempt = 1; ; attempt += 1) {
+    if (signal?.aborted) return { error: TEXT.cancelled, again: true }; // meanwhile
     const { status, retryAfter, answer } = await send(address, file && { file }, { onSent, signal });
     const seconds = Math.min(retryAfter, LONGEST_WAIT_S);
     if (status === 503 && seconds && attempt < TRIES && !signal?.aborted) {
@@ -39,9 +40,8 @@ export async function sendFeedback(file, label) {
 /** A form, or a GET without one. XMLHttpRequest, as fetch does not tell how much of an upload is done. */
 function send(address, fields, { onSent = IGNORE, signal } = {}) {
   return new Promise((resolve) => {
-    const request = new XMLHttpRequest(); // whose status is 0 until it is answered
+    const request = new XMLHttpRequest();
     const end = (answer) => resolve({ status: request.status, retryAfter: Number(request.getResponseHeader("Retry-After")), answer });
-    if (signal?.aborted) return end({ error: TEXT.cancelled });
     request.open(fields ? "POST" : "GET", address);
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "json"; // null where something between here and the service spoke another language
@@ -50,7 +50,7 @@ function send(address, fields, { onSent = IGNORE, signal } = {}) {
     request.onerror = () => end({ error: TEXT.unreachable });
     request.onabort = () => end({ error: TEXT.cancelled });
     signal?.addEventListener("abort", () => request.abort());
-    return request.send(fields && form(fields));
+    request.send(fields && form(fields));
   });
 }
 
