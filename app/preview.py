@@ -19,8 +19,11 @@ SHOWN = 3  # classes of a description
 
 
 def base_of(request: Request, port: int) -> str:
-    """Where the client reaches the service, without a slash at the end."""
-    base = str(request.base_url).rstrip("/")
+    """Where the client reaches the service, without a slash at the end; a proxy may say that it does so by https."""
+    url = request.base_url
+    if request.headers.get("x-forwarded-proto") == "https":
+        url = url.replace(scheme="https")
+    base = str(url).rstrip("/")
     return base if BASE.fullmatch(base) else f"http://127.0.0.1:{port}"
 
 

@@ -13,6 +13,7 @@ const IGNORE = () => {};
  * `again`: an error that may be gone another time.
  */
 export async function ask(photo, { explain, onBusy = IGNORE, onSent = IGNORE, signal } = {}) {
+  let started = performance.now();
   const { url } = photo;
   const file = photo.file && (await shrink(photo));
   const maxMb = Number(document.querySelector(".zone").dataset.maxMb);
@@ -20,12 +21,12 @@ export async function ask(photo, { explain, onBusy = IGNORE, onSent = IGNORE, si
   const address = file ? `/upload${query({ explain })}` : `/classify-url${query({ url, thumbnail: 1, explain })}`;
   for (let attempt = 1; ; attempt += 1) {
     if (signal?.aborted) return { error: TEXT.cancelled, again: true }; // meanwhile
-    const started = performance.now();
     const { status, retryAfter, answer } = await send(address, file && { file }, { onSent, signal });
     const seconds = Math.min(retryAfter, LONGEST_WAIT_S);
     if (status === 503 && seconds && attempt < TRIES && !signal?.aborted) {
       onBusy(seconds);
       await new Promise((resume) => setTimeout(resume, 1000 * seconds));
+      started = performance.now();
     } else if (answer.predictions) return { ...answer, seconds: (performance.now() - started) / 1000 };
     else return { error: answer.error ?? TEXT.unreadable, again: status < 400 || status === 408 || status >= 500 };
   }

@@ -1,7 +1,8 @@
 // The service worker: a page for when there is no connection, and photos from the phone's share sheet.
 // Answers are never kept, and photos only in memory, until the page takes them.
 
-const CACHE = new URL(location.href).searchParams.get("v"); // the version of static/; see page_shared.js
+const PREFIX = "tellapart-"; // on a developer's machine other programs may have caches at the same address
+const CACHE = PREFIX + new URL(location.href).searchParams.get("v"); // the version of static/; see page_shared.js
 const OFFLINE = "/static/offline.html";
 const KEPT = [OFFLINE, "/static/page.css", "/static/icon.svg"];
 
@@ -12,7 +13,7 @@ addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(KEPT)));
 });
 
-addEventListener("activate", (event) => event.waitUntil(dropOthers()));
+addEventListener("activate", (event) => event.waitUntil(dropOld()));
 
 // Whatever is not named here, every answer among it, the browser asks for as if there were no worker.
 addEventListener("fetch", (event) => {
@@ -40,7 +41,8 @@ async function kept(path) {
   return (await (await caches.open(CACHE)).match(path)) ?? Response.error();
 }
 
-async function dropOthers() {
+async function dropOld() {
   const names = await caches.keys();
-  await Promise.all(names.filter((name) => name !== CACHE).map((name) => caches.delete(name)));
+  const old = names.filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+  await Promise.all(old.map((name) => caches.delete(name)));
 }

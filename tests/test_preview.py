@@ -52,12 +52,11 @@ def metas(html: str) -> dict[str, str]:
     return reader.said
 
 
-def asked(host: str = "photos.example:8000") -> Request:
-    """A request that reached the service by this name."""
-    headers = [(b"host", host.encode("latin-1"))]
-    return Request(
-        {"type": "http", "scheme": "https", "path": "/classify-url", "query_string": b"", "headers": headers}
-    )
+def asked(host: str = "photos.example:8000", **more: str) -> Request:
+    """A request that reached the service by this name, with more headers, _ for -."""
+    given = {"host": host, **more}
+    headers = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in given.items()]
+    return Request({"type": "http", "scheme": "http", "path": "/classify-url", "query_string": b"", "headers": headers})
 
 
 def shown(content: dict[str, Any], url: str) -> dict[str, str]:
@@ -104,10 +103,10 @@ def test_hostile_names_and_urls_stay_text(url: str) -> None:
     assert said["og:description"].startswith(f"\u2068{MARKUP}\u2069 25.0 %, \u2068{LONG[:59]}…\u2069 25.0 %, ")
     assert len(said["og:description"]) < 250
     address = urlsplit(said["og:url"])
-    assert (address.scheme, address.netloc, address.path) == ("https", "photos.example:8000", "/classify-url")
+    assert (address.scheme, address.netloc, address.path) == ("http", "photos.example:8000", "/classify-url")
     assert parse_qs(address.query) == {"url": [url]}
     assert said["og:url"].isascii()
-    assert said["og:image"] == f"https://photos.example:8000{asset('icon-512.png')}"
+    assert said["og:image"] == f"http://photos.example:8000{asset('icon-512.png')}"
 
 
 @pytest.mark.parametrize("host", ["evil.example/x", 'a"><script>', "a b", "user@a", "a;b", "$(id)", "", "\xe9"])
@@ -115,6 +114,14 @@ def test_a_host_that_is_none_is_not_passed_on(host: str) -> None:
     found = link(asked(host), 8123, URL)
     assert found["url"].startswith("http://127.0.0.1:8123/classify-url?")
     assert found["image"].startswith("http://127.0.0.1:8123/static/")
+
+
+@pytest.mark.parametrize(
+    ("said", "scheme"), [("https", "https"), ("http", "http"), ("javascript", "http"), ("", "http")]
+)
+def test_a_proxy_may_say_that_it_is_https(said: str, scheme: str) -> None:
+    found = link(asked(x_forwarded_proto=said), 8000, URL)
+    assert {urlsplit(each).scheme for each in found.values()} == {scheme}
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def render(finished: Run, advance: Callable[[], None] = lambda: None) -> bytes:
         "settings": flat(finished.summary["settings"]),
         "folder": shlex.quote(str(finished.folder)),
         "bundle": shlex.quote(f"models/{finished.folder.resolve().name}"),
-        "style": (ROOT / "static" / "page.css").read_text(encoding="utf-8"),
+        "style": "".join((ROOT / "static" / name).read_text(encoding="utf-8") for name in ("page.css", "about.css")),
         "icon": data_uri((ROOT / "static" / "icon.svg").read_bytes(), "svg+xml"),
     }
     # names of files that are no UTF-8 show a question mark

@@ -75,12 +75,12 @@ def test_page_headers_are_on_every_answer(service: Live, name: str) -> None:
     assert not any(name.startswith("access-control-") or name in ("server", "set-cookie") for name in headers)
 
 
-def test_what_is_not_there_yet_is_not_there(service: Live) -> None:
-    for path in ("/feedback", "/v2/models", "/hf", "/redoc", "/admin", "/.git/config", "/static/../app/main.py"):
+def test_what_is_not_there_is_not_there(service: Live) -> None:
+    for path in ("/v2/models", "/hf", "/redoc", "/admin", "/.git/config", "/static/../app/main.py"):
         status, _, answer = exchange(service.port, head(AUTHORIZED, line=f"GET {path} HTTP/1.1"))
         assert error(status, answer) == (404, "not_found")
     status, _, answer = exchange(service.port, head_of(BODY, AUTHORIZED, line="POST /feedback HTTP/1.1") + BODY)
-    assert error(status, answer) == (404, "not_found")
+    assert error(status, answer) == (404, "feedback_off")
 
 
 # ── methods ───────────────────────────────────────────────────────────────────────────────────────────────────────────
