@@ -247,5 +247,15 @@ def test_the_documentation_names_every_metric_and_no_other(tmp_path: Path) -> No
     assert missing <= {"process_virtual_memory_bytes", "process_start_time_seconds"}
 
 
+def test_alerts_have_names_of_their_own_and_sides_that_can_match() -> None:
+    rules = DOCS.split("- alert: ")[1:]
+    names = [rule.split()[0] for rule in rules]
+    assert len(set(names)) == len(names) > 5
+    own = [rule for rule in rules if re.search(r"(verdict|quantile)=", rule) and " and " in rule]
+    assert len(own) == 2
+    for rule in own:  # a label that the other side lacks would keep the two from ever matching
+        assert re.search(r"\band\b(?! on \(instance\))", rule.split("expr:")[1]) is None
+
+
 def test_every_error_code_in_the_documentation_is_one() -> None:
     assert set(re.findall(r'code="(\w+)"', DOCS)) <= CODES.keys()

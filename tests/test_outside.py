@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.outside import MOST, NEAREST, WIDTH, evenly, read, similarity, unit, write
+from app.outside import MOST, NEAREST, PIECE, WIDTH, evenly, read, similarity, unit, write
 
 
 def at_angle(degrees: float) -> np.ndarray:
@@ -34,6 +34,12 @@ def test_fewer_photos_than_nearest_are_all_taken() -> None:
     assert similarity(at_angle(0)[None], reference)[0] == pytest.approx(0.75)
 
 
+def test_the_nearest_may_lie_in_different_pieces() -> None:
+    reference = np.tile(unit(at_angle(90)[None]), (2 * PIECE + 1, 1))
+    reference[[0, PIECE, 2 * PIECE]] = unit(at_angle(0)[None])
+    assert similarity(at_angle(0)[None], reference)[0] == pytest.approx(3 / NEAREST)
+
+
 def test_a_photo_without_features_is_like_nothing() -> None:
     assert similarity(np.zeros((1, WIDTH), np.float32), unit(at_angle(0)[None]))[0] == 0
 
@@ -45,7 +51,7 @@ def test_what_was_written_is_read_within_float16() -> None:
     np.testing.assert_allclose(read(content), unit(features), atol=1e-4)
 
 
-def test_each_class_keeps_its_share_in_the_order_of_the_photos() -> None:
+def test_classes_take_turns_and_photos_keep_their_order() -> None:
     labels = ["a"] * 6 + ["b"] * 2 + ["c"] * 4
     assert evenly(labels, 6) == [0, 1, 6, 7, 8, 9]
     assert evenly(labels, 7) == [0, 1, 2, 6, 7, 8, 9]

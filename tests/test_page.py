@@ -119,7 +119,7 @@ def test_answer_in_words_bars_and_picture() -> None:
     html = render(found, serving(["black", "teddys"]))
     assert "teddys teddys 98.1 % black 1.8 % JPEG, 640 × 427 · turned upright" in text(html)
     assert '<progress value="0.98149" aria-hidden="true"></progress>' in html
-    assert '<img src="data:image/jpeg;base64,AA==" alt="">' in html
+    assert '<img src="data:image/jpeg;base64,AA==" alt="" loading="lazy" decoding="async">' in html
     assert "<title>teddys · tellapart</title>" in html
 
 

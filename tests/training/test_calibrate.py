@@ -10,6 +10,7 @@ import pytest
 
 from app.answer import probabilities
 from training.calibrate import BINS, FEWEST, LEAST, MOST, Calibration, calibrate, crosswise, fit, reliability
+from training.charts import EDGE, reliability_chart
 from training.history import Prediction
 
 CLASSES = ["black", "grizzly", "teddys"]
@@ -112,3 +113,9 @@ def test_without_similarities_nothing_is_outside() -> None:
 def test_too_few_photos_say_too_little() -> None:
     logits, labels = drawn(FEWEST - 1, 1)
     assert calibrate(said(logits, labels), CLASSES) is None
+
+
+def test_the_chart_shows_both_and_ends_where_certainty_is_always_right() -> None:
+    chart = reliability_chart(found(*drawn(500, 2.5)))
+    assert [kind for kind, _ in chart.paths] == ["valid faint", "train", "valid"]
+    assert chart.paths[0][1].endswith(f"L{EDGE['right']} {EDGE['top']}")
