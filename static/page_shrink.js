@@ -19,6 +19,7 @@ async function scaledDown(file) {
     worker ??= new Worker(new URL("./page_shrink_worker.js", import.meta.url), { type: "module" });
     return await answer(worker, file);
   } catch {
+    worker?.terminate();
     worker = null; // the next photo gets another
     return null;
   } finally {
