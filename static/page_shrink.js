@@ -1,31 +1,29 @@
-// Large photos are scaled down before they are sent: the network looks at less still. Whatever cannot be scaled down
-// here is sent as it is.
+// Large photos are scaled down before they are sent: the network looks at less still.
 
 import { find } from "./page_dom.js";
 
 const SMALL = 300_000; // bytes: there is little to save
-const workers = [null, null]; // those at rest, null for one to be started. As many photos are decoded at once.
+const workers = [null, null]; // at rest; null: to be started. As many photos are decoded at once.
 const line = []; // who waits for one
 
-/** What to send of a photo: a copy of its file, with {width, height} of the file's own at photo.original; or the file. */
+/** What to send of a photo: a copy of its file, with the file's own {width, height} at photo.original; or the file. */
 export async function shrink(photo) {
   const asItIs = photo.file.size < SMALL || find("#originals").checked;
-  const copy = asItIs ? null : await (photo.copy ??= scaledDown(photo.file));
-  photo.original = copy && { width: copy.width, height: copy.height };
-  return copy ? copy.blob : photo.file;
+  photo.original = asItIs ? null : await (photo.copy ??= scaledDown(photo.file));
+  return photo.original?.blob ?? photo.file;
 }
 
 async function scaledDown(file) {
-  let worker = await take();
+  let worker = workers.length ? workers.pop() : await new Promise((resolve) => { line.push(resolve); });
   try {
     worker ??= new Worker(new URL("./page_shrink_worker.js", import.meta.url), { type: "module" });
     return await answer(worker, file);
   } catch {
-    worker?.terminate(); // the next photo gets another
-    worker = null;
+    worker = null; // the next photo gets another
     return null;
   } finally {
-    giveBack(worker);
+    if (line.length) line.shift()(worker);
+    else workers.push(worker);
   }
 }
 
@@ -36,6 +34,3 @@ function answer(worker, file) {
     worker.postMessage({ file, short: Number(find(".zone").dataset.short) });
   });
 }
-
-const take = () => (workers.length ? workers.pop() : new Promise((resolve) => { line.push(resolve); }));
-const giveBack = (worker) => (line.length ? line.shift()(worker) : workers.push(worker));

@@ -1,9 +1,7 @@
-// Turns a photo upright and scales it down, off the page's thread. Answers {blob, width, height}, the last two those of
-// the upright original, or null where the photo is to be sent as it is.
+// Scales a photo down, upright. Answers {blob, width, height}, the last two the original's; null: send it as it is.
 
 const QUALITY = 0.92;
 const HARDLY_LARGER = 1.25; // times `short`: there is little to save
-const HEAD = 65536; // bytes, in which an animation says that it is one
 
 onmessage = async ({ data }) => postMessage(await scaledDown(data).catch(() => null));
 
@@ -24,31 +22,25 @@ async function scaledDown({ file, short }) {
 
 /** Whether the first bytes are those of a JPEG, PNG or WebP that does not move. */
 async function isStill(file) {
-  const head = new TextDecoder("latin1").decode(await file.slice(0, HEAD).arrayBuffer());
-  if (/^RIFF.{4}WEBP/s.test(head)) return !head.includes("ANIM");
-  return /^.PNG\r\n/s.test(head) ? !head.includes("acTL") : head.startsWith("\xff\xd8\xff");
+  const head = new TextDecoder("latin1").decode(await file.slice(0, 65536).arrayBuffer());
+  return /^(\xff\xd8\xff|.PNG\r\n|RIFF.{4}WEBP)/s.test(head) && !/acTL|ANIM/.test(head);
 }
 
-/** Whether a canvas returns what was drawn: browsers that guard against fingerprints may return noise. */
+/** Whether a canvas gives back what was drawn: browsers that guard against fingerprints may give noise. */
 function readsTrue() {
   const context = new OffscreenCanvas(1, 1).getContext("2d");
-  context.fillStyle = "rgb(40 100 170)";
   context.fillRect(0, 0, 1, 1);
-  const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
-  return Math.abs(red - 40) + Math.abs(green - 100) + Math.abs(blue - 170) < 9;
+  return context.getImageData(0, 0, 1, 1).data.join() === "0,0,0,255";
 }
 
 /** By halves, then the rest: every pixel counts, though browsers look at as few as four for each new one. */
 function drawn(image, width, height) {
-  const half = [Math.ceil(image.width / 2), Math.ceil(image.height / 2)];
-  return half[0] > width ? drawn(draw(image, ...half), width, height) : draw(image, width, height);
-}
-
-function draw(image, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
+  const halves = image.width > 2 * width;
+  const [w, h] = halves ? [Math.ceil(image.width / 2), Math.ceil(image.height / 2)] : [width, height];
+  const canvas = new OffscreenCanvas(w, h);
   const context = canvas.getContext("2d");
   context.fillStyle = "white"; // behind transparent parts, as the service has it
-  context.fillRect(0, 0, width, height);
-  context.drawImage(image, 0, 0, width, height);
-  return canvas;
+  context.fillRect(0, 0, w, h);
+  context.drawImage(image, 0, 0, w, h);
+  return halves ? drawn(canvas, width, height) : canvas;
 }
