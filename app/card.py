@@ -137,11 +137,12 @@ def read_expected(card: dict[str, Any], classes: Sequence[str]) -> Expected:
     """What training knows of answers, as far as the card says it. Raises TypeError or ValueError."""
     found = _optional(card, "calibration", dict) or {}
     data = _optional(_optional(card, "training", dict) or {}, "data", dict) or {}
-    sides = _optional(data, "photos", dict) or {}
-    photos = {name: sum(within(n, 0, 1e9, "a count of photos") for n in sides[name].values()) for name in sides}
+    sides = _rows(_optional(data, "photos", dict) or {}, "photos")
+    photos = {name: int(sum(within(n, 0, 1e9, "a count of photos") for n in sides[name].values())) for name in sides}
+    known = photos.keys() == set(classes) and any(photos.values())  # of no photos at all there are no shares
     likeness = _optional(found, "similarity", dict) or {}
     return Expected(
-        photos={name: int(photos[name]) for name in classes} if photos.keys() == set(classes) else {},
+        photos={name: photos[name] for name in classes} if known else {},
         confidence=within(found["confidence"], 0, 1, "confidence") if "confidence" in found else None,
         similarity={name: within(likeness[name], -1, 1, "a similarity") for name in QUANTILES if name in likeness},
     )
@@ -194,12 +195,14 @@ def check_shown(card: dict[str, Any]) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"errors are told of {' and '.join(PRECISIONS)} alone")
         within(rate["error_rate"], 0, 1, "an error rate")
-        for each in (rate, *(_optional(rate, "per_class", dict) or {}).values()):
+        for each in (rate, *_rows(_optional(rate, "per_class", dict) or {}, "per_class").values()):
             within(each["errors"], 0, within(each["photos"], 0, 1e9, "a count of photos"), "a count of errors")
             low, high = each["wilson95"]
             within(high, within(low, 0, 1, "an error rate"), 1, "an error rate")
     calibration = _optional(card, "calibration", dict) or {}
-    for each in (_optional(calibration, "after", dict) or {"bins": []})["bins"]:
+    for key in ("photos", "errors", "unsure_photos", "unsure_errors", "rejected"):
+        within(calibration.get(key, 0), 0, 1e9, f"{key} of the calibration")
+    for each in _rows((_optional(calibration, "after", dict) or {"bins": []})["bins"], "bins"):
         for key, most in (("photos", 1e9), ("confidence", 1), ("right", 1)):
             within(each[key], 0, most, f"{key} of a bin")
 
@@ -217,6 +220,13 @@ def _optional(place: dict[str, Any], key: str, kind: type) -> Any:
     if value is not None and not isinstance(value, kind):
         raise ValueError(f"{key} must be {'an object' if kind is dict else 'text'}")
     return value
+
+
+def _rows(found: Any, what: str) -> Any:
+    """Rows of a table on the page, if they are no more than there may be classes. Raises TypeError or ValueError."""
+    if len(found) > MOST_CLASSES:
+        raise ValueError(f"{what} must have at most {MOST_CLASSES:,} entries")
+    return found
 
 
 def _check_depth(value: dict[str, Any] | list[Any], most: int) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app.answer import OUTSIDE
@@ -29,24 +29,29 @@ SUFFIXES = {
     "AVIF": ".avif",
     "HEIF": ".heic",
 }
-BLOCK = 4096  # bytes that a file takes at least: a disk also has an end to its files
-RECOUNT_S = 10.0  # a full folder may have been emptied meanwhile
+BLOCK = 4096
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FeedbackFolder:
-    """The folder, and room for `most_bytes` in it. Safe to use from any number of threads. Raises SettingError."""
+    """The folder, and room for `most_bytes` in it. Safe to use from any number of threads. Raises SettingError.
+
+    Other services may use the same folder: they take turns, where its file system has locks.
+    """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self.folder = folder
         self.most_bytes = most_bytes
         self._lock = threading.Lock()
+        self._bytes = 0
+        self._counted: list[tuple[str, int]] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".{os.getpid()}.tmp"
-            probe.touch()
-            probe.unlink()
-            self._count()
+            with self._alone():
+                probe = folder / f".{os.getpid()}.tmp"
+                probe.touch()
+                probe.unlink()
+                self._count()
         except OSError as error:
             raise SettingError(f"The feedback folder {folder} cannot be used: {error.strerror}.") from error
 
@@ -57,42 +62,68 @@ class FeedbackFolder:
         """
         name = hashlib.sha256(photo).hexdigest() + SUFFIXES[kind]
         place = self.folder / (NONE_OF_THESE if label == OUTSIDE else label) / name
-        with self._lock:
-            try:
-                place.parent.mkdir(exist_ok=True)
-                if place.parent.is_symlink():  # what it leads to is neither counted nor searched
-                    raise Refusal("not_kept", "The photo could not be written.", detail=f"{place.parent} is a link")
-                if place.exists():
-                    return False
-                before = next((each / name for each in self._folders() if (each / name).exists()), None)
-                if before is not None:
-                    before.rename(place)
-                else:
-                    self._make_room(len(photo))
-                    write(place, photo)
-                    self._bytes += on_disk(len(photo))
-            except OSError as error:
-                why = "There is no room left" if error.errno in FULL else "The photo could not be written"
-                raise Refusal("not_kept", f"{why}.", detail=f"{type(error).__name__}: {error.strerror}") from error
-        return True
+        try:
+            with self._alone():
+                return self._put(place, photo)
+        except OSError as error:
+            why = "There is no room left" if error.errno in FULL else "The photo could not be written"
+            raise Refusal("not_kept", f"{why}.", detail=f"{type(error).__name__}: {error.strerror}") from error
 
-    def _make_room(self, size: int) -> None:
-        size = on_disk(size)
-        if self._bytes + size > self.most_bytes and time.monotonic() - self._counted >= RECOUNT_S:
+    def _put(self, place: Path, photo: bytes) -> bool:
+        if self._stamp() != self._counted:
             self._count()
-        if self._bytes + size > self.most_bytes:
-            raise Refusal("not_kept", f"This service keeps {self.most_bytes / 1e6:g} MB of photos, and has as many.")
+        try:
+            place.parent.mkdir(exist_ok=True)
+            if place.parent.is_symlink():  # what it leads to is neither counted nor searched
+                raise Refusal("not_kept", "The photo could not be written.", detail=f"{place.parent} is a link")
+            if place.exists():
+                return False
+            found = (each / place.name for each in self._folders())
+            before = next((file for file in found if file.exists()), None)
+            if before is not None:
+                before.rename(place)
+                return True
+            size = taken(len(photo))
+            if self._bytes + size > self.most_bytes:
+                limit = f"{self.most_bytes / 1e6:g} MB"
+                raise Refusal("not_kept", f"This service keeps {limit} of photos, and has as many.")
+            write(place, photo)
+            self._bytes += size
+            return True
+        finally:
+            self._counted = self._stamp()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep out this service's other threads, and other services. Raises OSError."""
+        with self._lock:
+            handle = os.open(self.folder, os.O_RDONLY)
+            try:
+                with contextlib.suppress(OSError):  # not all network file systems lock folders
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(handle)
 
     def _count(self) -> None:
-        self._bytes = sum(on_disk(file.lstat().st_size) for folder in self._folders() for file in folder.iterdir())
-        self._counted = time.monotonic()
+        self._bytes = 0
+        for file in (file for folder in self._folders() for file in folder.iterdir()):
+            with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+                self._bytes += taken(file.lstat().st_size)
+        self._counted = self._stamp()
+
+    def _stamp(self) -> list[tuple[str, int]]:
+        """What is another one once others have added to the folder, or taken from it."""
+        return [(each.name, each.stat().st_mtime_ns) for each in (self.folder, *self._folders())]
 
     def _folders(self) -> list[Path]:
-        return [each for each in self.folder.iterdir() if each.is_dir() and not each.is_symlink()]
+        """Those that can be read: a volume's lost+found cannot."""
+        folders = (each for each in self.folder.iterdir() if each.is_dir() and not each.is_symlink())
+        return sorted(each for each in folders if os.access(each, os.R_OK | os.X_OK))
 
 
-def on_disk(size: int) -> int:
-    """Bytes in whole blocks."""
+def taken(size: int) -> int:
+    """Bytes of a disk that so large a file takes: else a million tiny photos would take a hundred times the quota."""
     return -(-size // BLOCK) * BLOCK
 
 

@@ -177,7 +177,7 @@ def _load(image: Image.Image, data: bytes, kind: str, whole: tuple[int, int]) ->
     width, height = whole
     notes = []
     if kind != "JPEG" and _is_animated(image):
-        frames = structure.gif_frames(data) if kind == "GIF" else getattr(image, "n_frames", None)
+        frames = _frames(image, data, kind)
         notes.append({"code": "first_frame", "text": f"first frame of {frames or 'an animation'}"})
     image.load()
     shrink = max(1, round(width / image.width))
@@ -229,6 +229,14 @@ def _is_animated(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # noqa: BLE001 (a damaged second frame says nothing about the first)
         return True
+
+
+def _frames(image: Image.Image, data: bytes, kind: str) -> int | None:
+    """How many pictures an animation has; None if that cannot be told at little cost."""
+    if kind == "GIF":
+        return structure.gif_frames(data)
+    claimed: int | None = getattr(image, "n_frames", None)  # of a PNG no more than what its header says
+    return claimed if claimed is not None and claimed <= structure.MAX_CHUNKS else None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -211,7 +211,8 @@ async def model(request: Request) -> Response:
     """GET /model: the bundle's card and the CPU plan."""
     service: Service = request.state.service
     content = {**take_classifier(request).bundle.card, "plan": service.plan()}
-    return respond.answer(request.scope, "model.html", content)
+    # a card of thousands of classes is a page of megabytes, and takes seconds
+    return await asyncio.to_thread(respond.answer, request.scope, "model.html", content)
 
 
 async def metrics(request: Request) -> Response:

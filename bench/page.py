@@ -36,7 +36,7 @@ LONG_TASKS = """() => {
   }).observe({ entryTypes: ["longtask"] });
 }"""
 NOTE_TIME = "document.querySelector('#file').addEventListener('change', () => { window.given = performance.now() })"
-PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 ALL_DONE = "count => document.querySelectorAll('.card:not([aria-busy])').length === count"
 
 

@@ -10,16 +10,23 @@ import { sharedPhotos, startWorker } from "./page_shared.js";
 import { TEXT } from "./page_words.js";
 
 const IN_FLIGHT = 3;
+const AT_ONCE = 25; // new cards in one go, so that hundreds do not freeze the page
 
 const results = find("#results");
 let queue = [];
 const tally = { all: 0, done: 0, failed: 0, running: 0, batch: 0 };
 
 /** Add a card for each photo, {source, file} or {source, url}, above older ones; classify them, a few at a time. */
-function give(photos) {
-  if (!photos.length) return;
-  tally.batch += 1;
-  const jobs = photos.map((photo) => ({ photo, card: newCard(photo), batch: tally.batch, answer: null, abort: null }));
+async function give(photos) {
+  const batch = tally.batch += 1;
+  for (let at = 0; at < photos.length; at += AT_ONCE) {
+    giveSome(photos.slice(at, at + AT_ONCE), batch);
+    await new Promise((resume) => setTimeout(resume));
+  }
+}
+
+function giveSome(photos, batch) {
+  const jobs = photos.map((photo) => ({ photo, card: newCard(photo), batch, answer: null, abort: null }));
   for (const job of jobs) {
     find(".cancel", job.card).addEventListener("click", () => cancel(job));
     find(".retry", job.card).addEventListener("click", () => start([job]));
@@ -27,7 +34,7 @@ function give(photos) {
   results.prepend(...jobs.map((job) => job.card));
   add(jobs);
   start(jobs);
-  jobs[0].card.scrollIntoView({ block: "nearest" });
+  results.firstElementChild.scrollIntoView({ block: "nearest" });
 }
 
 function start(jobs) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from app import feedback
 from app.errors import Refusal, SettingError
 from app.feedback import BLOCK, FeedbackFolder, check_label, check_same_site
 from app.settings import Settings
@@ -64,17 +64,12 @@ def refused(folder: FeedbackFolder, photo: bytes, label: str = "black") -> str:
     return caught.value.message
 
 
-def blocks(count: int, content: bytes = b"x") -> bytes:
-    """A photo of so many blocks on the disk."""
-    return content * (count * BLOCK)
-
-
 def test_the_quota_counts_what_is_there_already(tmp_path: Path) -> None:
-    FeedbackFolder(tmp_path, 10 * BLOCK).keep(blocks(6), "JPEG", "black")
-    folder = FeedbackFolder(tmp_path, 10 * BLOCK)
-    assert "keeps 0.04096 MB" in refused(folder, blocks(4, b"y") + b"1")
-    assert folder.keep(blocks(4, b"z"), "JPEG", "black")
-    assert folder.keep(blocks(4, b"z"), "JPEG", "grizzly"), "moving takes no room"
+    FeedbackFolder(tmp_path, 2 * BLOCK).keep(b"x" * 60, "JPEG", "black")
+    folder = FeedbackFolder(tmp_path, 2 * BLOCK)
+    assert "keeps 0.008192 MB" in refused(folder, b"y" * (BLOCK + 1))
+    assert folder.keep(b"z" * BLOCK, "JPEG", "black")
+    assert folder.keep(b"z" * BLOCK, "JPEG", "grizzly"), "moving takes no room"
 
 
 def test_tiny_photos_are_bounded_in_number(tmp_path: Path) -> None:
@@ -83,21 +78,49 @@ def test_tiny_photos_are_bounded_in_number(tmp_path: Path) -> None:
     refused(folder, b"x")
 
 
-def test_a_folder_that_was_emptied_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = FeedbackFolder(tmp_path, 10 * BLOCK)
-    folder.keep(blocks(9), "JPEG", "black")
+def test_a_folder_that_was_emptied_has_room_again(tmp_path: Path) -> None:
+    folder = FeedbackFolder(tmp_path, BLOCK)
+    folder.keep(b"x" * 90, "JPEG", "black")
+    refused(folder, b"y" * 90)
     next((tmp_path / "black").iterdir()).unlink()
-    refused(folder, blocks(9, b"y"))
-    monkeypatch.setattr(feedback, "RECOUNT_S", 0)
-    assert folder.keep(blocks(9, b"y"), "JPEG", "black")
+    os.utime(tmp_path / "black")  # as if later: a kernel's clock for files ticks every few milliseconds
+    assert folder.keep(b"y" * 90, "JPEG", "black")
+
+
+def test_two_services_share_the_quota_and_each_photo_is_there_once(tmp_path: Path) -> None:
+    one, other = FeedbackFolder(tmp_path, 2 * BLOCK), FeedbackFolder(tmp_path, 2 * BLOCK)
+    assert one.keep(b"a", "JPEG", "black")
+    assert other.keep(b"a", "JPEG", "grizzly")
+    assert other.keep(b"b", "JPEG", "grizzly")
+    refused(one, b"c", "teddys")
+    assert sorted(kept(tmp_path)) == sorted(f"grizzly/{hash_of(photo)}.jpg" for photo in (b"a", b"b"))
+
+
+def send_all(folder: Path) -> list[int]:
+    """How many of 50 photos are kept, are there already, are refused."""
+    shared, found = FeedbackFolder(folder, ROOM), [0, 0, 0]
+    for number in range(50):
+        try:
+            found[0 if shared.keep(bytes([number]) * 5000, "JPEG", "black") else 1] += 1
+        except Refusal:
+            found[2] += 1
+    return found
+
+
+def test_services_take_turns(tmp_path: Path) -> None:
+    """Each with a folder object of its own, as in processes of their own; without the lock some writes fail."""
+    with ThreadPoolExecutor(3) as pool:
+        kept_there_refused = [sum(column) for column in zip(*pool.map(send_all, [tmp_path] * 3), strict=True)]
+    assert kept_there_refused == [50, 100, 0]
+    assert len(kept(tmp_path)) == 50
 
 
 def test_many_at_once_keep_to_the_quota_and_leave_nothing_behind(tmp_path: Path) -> None:
-    folder = FeedbackFolder(tmp_path, 10 * BLOCK)
+    folder = FeedbackFolder(tmp_path, 3 * BLOCK)
 
     def send(number: int) -> bool:
         try:
-            return folder.keep(blocks(3, bytes([number % 8])), "JPEG", BEARS[number % 3])
+            return folder.keep(bytes([number % 8]) * 300, "JPEG", BEARS[number % 3])
         except Refusal:
             return False
 

@@ -131,8 +131,8 @@ def reliability(rows: Floats, labels: Ints) -> Reliability:
     confidence = rows.max(axis=1)
     right = rows.argmax(axis=1) == labels
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    random = np.random.default_rng(0)
-    draws = random.random((DRAWS, len(labels))) < confidence
+    generator = np.random.default_rng(0)
+    draws = generator.random((DRAWS, len(labels))) < confidence
     by_chance = np.array([ece(place, confidence, draw) for draw in draws])
     bins = [
         Bin(int(here.sum()), float(confidence[here].mean()), float(right[here].mean()))

@@ -121,6 +121,13 @@ def test_of_an_animation_only_the_first_frame_is_read(make, count: int) -> None:
     assert [note["code"] for note in found.notes] == ["first_frame"]
 
 
+def test_a_count_of_frames_that_no_file_can_hold_is_not_repeated() -> None:
+    true, false = (chunk(b"acTL", struct.pack(">II", count, 0)) for count in (3, 2**31 - 1))
+    data = frames_of_png(2)
+    texts = [read_photo(each, enough=512).notes[0]["text"] for each in (data, data.replace(true, false))]
+    assert texts == ["first frame of 3", "first frame of an animation"]
+
+
 def test_ten_thousand_scans_are_counted_before_they_are_decoded() -> None:
     data = encode(upright(size=(64, 64)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")

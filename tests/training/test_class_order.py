@@ -18,11 +18,13 @@ from starlette.testclient import TestClient
 from torchvision.models import resnet34
 
 from app.bundle import read_bundle
+from app.doctor import NOTES
 from app.image import Preprocess, model_input, read_photo
 from app.main import create_app
 from app.settings import Settings
 from tests.bundles import SHIPPED, resnet_state
 from training.__main__ import main
+from training.calibrate import FEWEST
 
 # Sorted as str sorts them this is another order, and again another as people sort: capitals, numbers, accents.
 NAMES = [
@@ -113,6 +115,9 @@ def test_the_service_names_what_the_network_learned(body: Path, tmp_path: Path, 
     photos = [train / name / "0.jpg" for name in names]
     answers = served(tmp_path / "bundle", photos)
     assert [answer["predictions"][0][0] for answer in answers] == names
-    temperature = read_bundle(tmp_path / "bundle").calibration.temperature
-    for answer, probabilities in zip(answers, expected(run, photos, temperature), strict=True):
+    bundle = read_bundle(tmp_path / "bundle")
+    enough = len(list(data.rglob("*.jpg"))) >= FEWEST
+    assert bundle.usual.keys() == (NOTES.keys() if enough else set())
+    assert bundle.usual.get("short_side") == (150 if enough else None)
+    for answer, probabilities in zip(answers, expected(run, photos, bundle.calibration.temperature), strict=True):
         assert dict(answer["predictions"]) == pytest.approx(probabilities, abs=1e-3)
