@@ -12,12 +12,13 @@ from app.image import Photo, Pixels
 FLAT = 4.0  # variance of 255²: where there is next to nothing, nothing is blurred
 STEP = 4  # rows looked at: every fourth tells the same and takes a quarter of the time
 
-# measure → (code, words) of what is amiss where it is low. Those that follow from another one come after it.
+# measure → (code, words) where it is low: what is unlike those that trained need not be bad. Those that follow from
+# another one come after it.
 NOTES = {
-    "short_side": ("tiny", "very small: a larger copy would show more"),
-    "sharpness": ("blurry", "blurry: a sharper photo would be told better"),
-    "brightness": ("dark", "very dark: more light would show more"),
-    "variety": ("one_colour", "nearly one colour all over: there is little to tell it by"),
+    "short_side": ("tiny", "smaller than nearly all photos it learned from"),
+    "sharpness": ("blurry", "less sharp than nearly all photos it learned from"),
+    "brightness": ("dark", "darker than nearly all photos it learned from"),
+    "variety": ("one_colour", "more of one colour than nearly all photos it learned from"),
 }
 FOLLOWS = {"sharpness": "short_side", "variety": "brightness"}  # enlarged photos are blurred, dark ones uniform
 
