@@ -64,6 +64,7 @@ async function classify(job) {
 
 function end(job, answer) {
   const { photo, card } = job;
+  if (!card.isConnected) return; // cleared meanwhile
   job.answer = answer;
   const words = answer.error ? showError(card, answer.error, answer.again) : showAnswer(card, photo, answer);
   tally.done += 1;

@@ -165,6 +165,18 @@ def test_a_request_that_is_cancelled_and_tried_again(chromium: Browser, live: Li
         assert len(held) == 1
 
 
+def test_what_is_cleared_while_it_is_under_way_does_not_count(chromium: Browser, live: Live) -> None:
+    with opened(chromium, live) as page:
+        held: list[Route] = []
+        page.route("**/upload*", lambda route: held.append(route), times=2)
+        choose(page, photo("a.jpg", TEDDY), photo("b.jpg", TEDDY))
+        expect(cards(page)).to_have_count(2)
+        page.get_by_role("button", name="Clear").click()
+        choose(page, photo("c.jpg", TEDDY), photo("d.jpg", BLACK))
+        answered(page, 2)
+        expect(page.locator("#status")).to_have_text("2 photos done.")
+
+
 def test_what_stays_wrong_is_not_tried_again(many: Page) -> None:
     expect(cards(many).last).to_contain_text("Mend it.")
     expect(many.get_by_role("button", name="Try again")).to_have_count(0)
