@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from app.assets import asset
 from tests.live import ROOT, clean_env, free_port, started
 from tests.wire import TEDDY
 
@@ -58,7 +59,7 @@ def serve_and_classify(python: Path, cwd: Path) -> None:
         with httpx2.Client(base_url=live.url, timeout=HANG_S, trust_env=False) as client:
             answer = client.post("/upload", files={"file": TEDDY}).json()
             page = client.get("/", headers={"Accept": "text/html"})
-            for part in ("/static/page.css", "/static/page.js"):
+            for part in (asset("page.css"), asset("page.js")):
                 assert part in page.text
                 assert client.get(part).status_code == 200
         assert {name for name, _ in answer["predictions"]} == {"black", "grizzly", "teddys"}
