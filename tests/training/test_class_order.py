@@ -85,7 +85,7 @@ def served(bundle: Path, photos: list[Path]) -> list[dict[str, object]]:
     return list(response.json()["results"])
 
 
-def expected(run: Path, photos: list[Path], temperature: float) -> list[dict[str, float]]:
+def expected(run: Path, photos: list[Path], temperature: float = 1.0) -> list[dict[str, float]]:
     """The probability of each class by torchvision's own network with the run's weights, on the service's pixels."""
     summary, preprocess = json.loads((run / "run.json").read_text()), Preprocess()
     network = resnet34(num_classes=len(summary["classes"])).eval()
