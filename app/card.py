@@ -162,6 +162,8 @@ def read_golden(golden: dict[str, Any], classes: Sequence[str]) -> dict[str, tup
         if abs(sum(row) - 1) > 1e-3:
             raise ValueError(f"the probabilities of {name} must add up to 1")
         found[name] = row
+    if type(golden.get("examples", False)) is not bool:
+        raise ValueError("examples must be true or false")
     if not FEWEST_GOLDEN <= len(found) == len(golden["photos"]) <= MOST_GOLDEN:
         raise ValueError(f"{FEWEST_GOLDEN} to {MOST_GOLDEN} different golden photos are needed")
     return found

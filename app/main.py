@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app import assets, docs, respond
+from app import assets, docs, examples, respond
 from app.errors import Refusal
 from app.feedback import FeedbackFolder
 from app.fetch import Fetcher, HostPolicy
@@ -52,7 +52,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             service.close()
 
     return Starlette(
-        routes=[*ROUTES, *docs.ROUTES, *assets.ROUTES],
+        routes=[*ROUTES, *docs.ROUTES, *assets.ROUTES, *examples.ROUTES],
         middleware=create_middleware(settings),
         exception_handlers={
             Refusal: on_refusal,

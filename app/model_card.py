@@ -110,4 +110,5 @@ def _precision(card: dict[str, Any]) -> Iterator[Row]:
     yield "Precision", card["precision"] + words
     if card.get("golden"):
         photos, tolerance = card["golden"]["photos"], card["golden"]["tolerance"]
-        yield "Golden photos", f"{len(photos)}, answered anew at every start and held to {tolerance:g}"
+        shown = "; some are examples on the page" if card["golden"].get("examples") else ""
+        yield "Golden photos", f"{len(photos)}, answered anew at every start and held to {tolerance:g}{shown}"

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from app.answer import OUTSIDE, UNSURE
+from app import words
 from app.assets import asset
 
 # Pages put it into commands to be pasted, so it must hold nothing that a shell would act on.
@@ -38,21 +38,15 @@ def link(request: Request, port: int, url: str) -> dict[str, str]:
 
 
 def in_short(found: Mapping[str, Any]) -> str:
-    """The verdict in words, as templates/card.html has it with markup."""
-    if found["verdict"] == UNSURE:
-        return "Not sure: " + " or ".join(_in_a_sentence(name) for name, _ in found["predictions"][:2])
-    return "None of these" if found["verdict"] == OUTSIDE else _shortened(found["verdict"])
+    """The verdict in words."""
+    return words.verdict(_short(found["verdict"]), [_short(name) for name, _ in found["predictions"]])
 
 
 def likeliest(found: Mapping[str, Any]) -> str:
     """The first classes with their probabilities."""
-    return ", ".join(f"{_in_a_sentence(name)} {100 * p:.1f} %" for name, p in found["predictions"][:SHOWN])
+    said = (words.say("sure", name=_short(name), percent=words.percent(p)) for name, p in found["predictions"][:SHOWN])
+    return ", ".join(said)
 
 
-def _in_a_sentence(name: str) -> str:
-    """Between marks that keep its direction of writing from turning the rest around."""
-    return f"\u2068{_shortened(name)}\u2069"
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= MOST_OF_A_NAME else name[: MOST_OF_A_NAME - 1] + "…"
+def _short(name: str) -> str:
+    return words.shortened(name, MOST_OF_A_NAME)

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
-from app import model_card, preview
+from app import examples, model_card, preview, words
 from app.assets import asset
 from app.errors import Refusal
 from app.outcome import outcome_of
@@ -21,10 +21,16 @@ MOST_OF_ACCEPT = 500  # characters; of 30 KB of commas it would take 30 ms each 
 SHORT_SIDE = 512  # pixels: a browser scales photos down to this or, as the decoder does, to twice what is resized to
 
 _templates = Environment(
-    loader=FileSystemLoader(ROOT / "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
+    loader=FileSystemLoader(ROOT / "templates"),
+    autoescape=select_autoescape(),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 _templates.globals.update(asset=asset, card_in_words=model_card.in_words, own_rate=model_card.own_rate)
 _templates.globals.update(in_short=preview.in_short, likeliest=preview.likeliest)
+_templates.globals.update(words=words.WORDS, say=words.say, question=words.question, verdict=words.verdict)
+_templates.globals.update(percent=words.percent)
 _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
 
 
@@ -72,6 +78,7 @@ def about(scope: Scope) -> dict[str, Any]:
             "name": bundle and bundle.name,
             "version": bundle and bundle.version,
             "classes": bundle and bundle.classes,
+            "examples": bundle and examples.addresses(bundle),
             "short_side": max(SHORT_SIDE, 2 * bundle.preprocess.resize) if bundle else SHORT_SIDE,
             "max_upload_mb": service.settings.max_upload_mb,
             "urls": service.settings.url_hosts != "none",

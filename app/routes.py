@@ -207,6 +207,11 @@ async def home(request: Request) -> Response:
     return respond.page("index.html", {"content": {}, **respond.about(request.scope)})
 
 
+async def offline(request: Request) -> Response:
+    """GET /offline: what the service worker shows without a connection."""
+    return respond.page("offline.html", {})
+
+
 async def model(request: Request) -> Response:
     """GET /model: the bundle's card and the CPU plan."""
     service: Service = request.state.service
@@ -235,6 +240,7 @@ async def readyz(request: Request) -> Response:
 
 ROUTES = [
     Route("/", home),
+    Route("/offline", offline, include_in_schema=False),
     Route("/upload", upload, methods=["POST"]),
     # where the browser runs no worker (static/sw.js); not for programs
     Route("/share", upload, methods=["POST"], include_in_schema=False),

@@ -32,7 +32,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 TRACING_HEADERS = ("X-Request-ID", "traceparent")
-OPEN_PATHS = ("/", "/manifest.webmanifest", "/sw.js", "/livez", "/readyz", "/openapi.json", "/docs")
+OPEN_PATHS = ("/", "/offline", "/manifest.webmanifest", "/sw.js", "/livez", "/readyz", "/openapi.json", "/docs")
 
 
 class PageHeaders:
@@ -111,7 +111,7 @@ def only(headers: Headers, name: str) -> str:
 
 
 class KeyGuard:
-    """Asks for the API key everywhere but on the page, its static files, the API's document and the probes: as a Bearer
+    """Asks for the API key everywhere but on the page, what it is made of, the API's document and the probes: as a Bearer
     token, or as the password of HTTP Basic, so that a browser asks for it by itself."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
@@ -128,7 +128,7 @@ class KeyGuard:
 
     @staticmethod
     def _open(path: str) -> bool:
-        return path in OPEN_PATHS or path.startswith("/static/")
+        return path in OPEN_PATHS or path.startswith(("/static/", "/examples/"))
 
     def _holds_key(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")

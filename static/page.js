@@ -7,7 +7,7 @@ import { find } from "./page_dom.js";
 import { asPhotos, listen } from "./page_give.js";
 import { add, arrange, listenToBar } from "./page_many.js";
 import { sharedPhotos, startWorker } from "./page_shared.js";
-import { TEXT } from "./page_words.js";
+import { WORDS, say, trouble } from "./page_words.js";
 
 const IN_FLIGHT = 3;
 const AT_ONCE = 25; // new cards in one go, so that hundreds do not freeze the page
@@ -41,11 +41,11 @@ function start(jobs) {
   if (tally.done === tally.all) Object.assign(tally, { all: 0, done: 0, failed: 0 });
   for (const job of jobs) {
     Object.assign(job, { answer: null, abort: new AbortController() });
-    showWaiting(job.card, TEXT.waiting);
+    showWaiting(job.card, WORDS.waiting);
   }
   queue.push(...jobs);
   tally.all += jobs.length;
-  announce(TEXT.progress(tally.done, tally.all));
+  announceProgress();
   while (queue.length && tally.running < IN_FLIGHT) work();
 }
 
@@ -57,8 +57,8 @@ async function work() {
 
 async function classify(job) {
   const { photo, card, abort } = job;
-  showWaiting(card, TEXT.working);
-  const onBusy = (seconds) => showWaiting(card, TEXT.busy(seconds));
+  showWaiting(card, WORDS.working);
+  const onBusy = (seconds) => showWaiting(card, say("busy", { seconds }));
   end(job, await ask(photo, { onBusy, onSent: (share) => showSent(card, share), signal: abort.signal }));
 }
 
@@ -70,11 +70,9 @@ function end(job, answer) {
   tally.done += 1;
   tally.failed += answer.error ? 1 : 0;
   arrange();
-  const { done, all, failed } = tally;
-  if (done < all) announce(TEXT.progress(done, all));
-  else if (all > 1) announce(TEXT.summary(all, failed));
+  if (tally.done < tally.all || tally.all > 1) announceProgress();
   else {
-    announce(TEXT.answer(photo.source, words));
+    announce(say("answer", { source: photo.source, words }));
     card.scrollIntoView({ block: "nearest" });
   }
 }
@@ -83,7 +81,7 @@ function cancel(job) {
   job.abort.abort(); // which ends its request, if there is one by now
   if (!queue.includes(job)) return;
   queue = queue.filter((each) => each !== job);
-  end(job, { error: TEXT.cancelled, again: true });
+  end(job, { error: trouble("cancelled"), again: true });
 }
 
 /** Nothing is classified any more of what was given. */
@@ -92,6 +90,11 @@ function stop(jobs) {
   for (const job of jobs) job.abort.abort();
   Object.assign(tally, { all: 0, done: 0, failed: 0 });
   announce("");
+}
+
+function announceProgress() {
+  const { all, done, failed } = tally;
+  announce(all === 1 ? WORDS.one : say(done < all ? "progress" : failed ? "doneBut" : "done", tally));
 }
 
 /** Say where things stand, also to screen readers; of a single photo the card says it already, to those who see. */

@@ -1,7 +1,7 @@
 // Requests to the service. Every answer is its JSON, or {error} of the same shape.
 
 import { shrink } from "./page_shrink.js";
-import { TEXT } from "./page_words.js";
+import { trouble } from "./page_words.js";
 
 const TRIES = 4;
 const LONGEST_WAIT_S = 30;
@@ -17,10 +17,10 @@ export async function ask(photo, { explain, onBusy = IGNORE, onSent = IGNORE, si
   const { url } = photo;
   const file = photo.file && (await shrink(photo));
   const maxMb = Number(document.querySelector(".zone").dataset.maxMb);
-  if (file && file.size > maxMb * 1e6) return { error: TEXT.tooLarge(maxMb) };
+  if (file && file.size > maxMb * 1e6) return { error: trouble("tooLarge", { mb: maxMb }) };
   const address = file ? `/upload${query({ explain })}` : `/classify-url${query({ url, thumbnail: 1, explain })}`;
   for (let attempt = 1; ; attempt += 1) {
-    if (signal?.aborted) return { error: TEXT.cancelled, again: true }; // meanwhile
+    if (signal?.aborted) return { error: trouble("cancelled"), again: true }; // meanwhile
     const { status, retryAfter, answer } = await send(address, file && { file }, { onSent, signal });
     const seconds = Math.min(retryAfter, LONGEST_WAIT_S);
     if (status === 503 && seconds && attempt < TRIES && !signal?.aborted) {
@@ -28,7 +28,7 @@ export async function ask(photo, { explain, onBusy = IGNORE, onSent = IGNORE, si
       await new Promise((resume) => setTimeout(resume, 1000 * seconds));
       started = performance.now();
     } else if (answer.predictions) return { ...answer, seconds: (performance.now() - started) / 1000 };
-    else return { error: answer.error ?? TEXT.unreadable, again: status < 400 || status === 408 || status >= 500 };
+    else return { error: answer.error ?? trouble("unreadable"), again: status < 400 || status === 408 || status >= 500 };
   }
 }
 
@@ -47,15 +47,15 @@ function send(address, fields, { onSent = IGNORE, signal } = {}) {
     request.responseType = "json"; // null where something between here and the service spoke another language
     request.upload.onprogress = ({ loaded, total }) => onSent(loaded / total);
     request.onload = () => end(readable(request));
-    request.onerror = () => end({ error: TEXT.unreachable });
-    request.onabort = () => end({ error: TEXT.cancelled });
+    request.onerror = () => end({ error: trouble("unreachable") });
+    request.onabort = () => end({ error: trouble("cancelled") });
     signal?.addEventListener("abort", () => request.abort());
     request.send(fields && form(fields));
   });
 }
 
 function readable({ status, response }) {
-  return response?.error?.message || (response && status < 400) ? response : { error: TEXT.unreadable };
+  return response?.error?.message || (response && status < 400) ? response : { error: trouble("unreadable") };
 }
 
 function form(fields) {

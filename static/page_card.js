@@ -4,7 +4,7 @@ import { addCode } from "./page_code.js";
 import { clone, find } from "./page_dom.js";
 import { addFeedback } from "./page_feedback.js";
 import { addHeat } from "./page_heat.js";
-import { TEXT } from "./page_words.js";
+import { facts, inShort, meaning, percent, say, verdict } from "./page_words.js";
 
 const TOP = 5; // classes that are shown at first
 
@@ -12,7 +12,7 @@ export function newCard({ source, file }) {
   const card = clone("#card");
   find(".source", card).textContent = source;
   const preview = find("img", card);
-  preview.alt = TEXT.alt(source);
+  preview.alt = say("alt", { source });
   preview.onload = () => URL.revokeObjectURL(preview.src); // or every photo would stay in memory
   preview.onerror = () => preview.remove(); // a format that this browser cannot show
   if (file) preview.src = URL.createObjectURL(file);
@@ -40,16 +40,16 @@ export function showSent(card, share) {
 /** Fill in the answer; returns it in words. */
 export function showAnswer(card, photo, answer) {
   settle(card);
-  find(".verdict", card).textContent = TEXT.verdict(answer);
-  find(".meaning", card).textContent = TEXT.meaning(answer.verdict);
+  find(".verdict", card).textContent = verdict(answer);
+  find(".meaning", card).textContent = meaning(answer.verdict);
   showBars(card, answer.predictions);
-  find(".facts", card).textContent = TEXT.facts(answer, photo.original);
+  find(".facts", card).textContent = facts(answer, photo.original);
   find(".facts", card).after(clone("#tools"), clone("#code"));
   if (answer.thumbnail) find("img", card).src = answer.thumbnail;
   addHeat(card, photo, answer);
   addFeedback(card, photo.file, answer);
   addCode(card, photo, answer);
-  return TEXT.inShort(answer);
+  return inShort(answer);
 }
 
 /** Why there is no answer; with a button that asks anew where that may help. */
@@ -73,7 +73,7 @@ function showBars(card, predictions) {
   const rest = bars.slice(TOP);
   if (!rest.length) return;
   const more = clone("#more");
-  more.textContent = TEXT.more(bars.length);
+  more.textContent = say("more", { count: bars.length });
   for (const bar of rest) bar.hidden = true;
   more.addEventListener("click", () => {
     for (const bar of rest) bar.hidden = false;
@@ -86,7 +86,7 @@ function showBars(card, predictions) {
 function newBar([name, p]) {
   const bar = clone("#bar");
   find(".name", bar).textContent = name;
-  find(".percent", bar).textContent = TEXT.percent(p);
+  find(".percent", bar).textContent = percent(p);
   find("progress", bar).value = p;
   return bar;
 }

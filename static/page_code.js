@@ -1,28 +1,30 @@
 // The same request for developers: as curl, as Python, and the answer's JSON, each with a button that copies it.
 
 import { find } from "./page_dom.js";
-import { TEXT } from "./page_words.js";
+import { WORDS } from "./page_words.js";
 
 /** Fill the panel in, once it is opened. */
 export function addCode(card, { file, url }, { seconds, thumbnail, ...answer }) {
   const panel = find(".code", card);
   panel.addEventListener("toggle", () => {
-    const shown = { curl: file ? curlFile(file.name) : curlUrl(url), python: file ? pythonFile(file.name) : pythonUrl(url), json: JSON.stringify(answer, null, 1) };
-    for (const [kind, text] of Object.entries(shown)) {
-      find(`.${kind}`, panel).textContent = text;
-      find(`[data-copies=${kind}]`, panel).addEventListener("click", ({ target }) => copy(target, text));
-    }
+    const shown = [...(file ? [curlFile(file.name), pythonFile(file.name)] : [curlUrl(url), pythonUrl(url)]), JSON.stringify(answer, null, 1)];
+    panel.querySelectorAll("pre").forEach((place, index) => {
+      const [text, button] = [shown[index], place.previousElementSibling];
+      const label = button.textContent;
+      place.textContent = text;
+      button.addEventListener("click", () => copy(button, label, text));
+    });
   }, { once: true });
 }
 
-async function copy(button, text) {
+async function copy(button, label, text) {
   try {
     await navigator.clipboard.writeText(text);
-    button.textContent = TEXT.copied;
+    button.textContent = WORDS.copied;
   } catch {
-    button.textContent = TEXT.notCopied; // the browser allows it on https and localhost alone
+    button.textContent = WORDS.notCopied; // the browser allows it on https and localhost alone
   }
-  setTimeout(() => { button.textContent = TEXT.copy; }, 2000);
+  setTimeout(() => { button.textContent = label; }, 2000);
 }
 
 // Names are a stranger's: in single quotes a shell takes all but a single quote as it stands, and Python reads JSON's strings.

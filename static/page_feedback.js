@@ -2,7 +2,7 @@
 
 import { sendFeedback } from "./page_ask.js";
 import { clone, find } from "./page_dom.js";
-import { TEXT } from "./page_words.js";
+import { WORDS } from "./page_words.js";
 
 /** The button's form, for a photo whose bytes are here; of one from a URL there are none to send. */
 export function addFeedback(card, file, { predictions }) {
@@ -25,7 +25,7 @@ function newForm(button, file, classes) {
   const form = clone("#feedback");
   const [send, cancel] = form.querySelectorAll("button");
   const choices = find("select", form);
-  choices.append(new Option(TEXT.choose, ""), ...[...classes, TEXT.outside].map((name) => new Option(name, name)));
+  choices.append(new Option(WORDS.choose, ""), ...[...classes, "none of these"].map((name) => new Option(name, name)));
   cancel.addEventListener("click", () => close(form, button));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -48,7 +48,7 @@ function thank(form, button) {
   const thanks = document.createElement("p");
   thanks.setAttribute("role", "status");
   thanks.tabIndex = -1; // the focus goes where the form was
-  thanks.textContent = TEXT.sent;
+  thanks.textContent = WORDS.sent;
   form.replaceWith(thanks);
   button.remove();
   thanks.focus();

@@ -13,6 +13,7 @@ export function listen(give) {
   const giveUrl = (url) => give([{ source: url, url }]);
   listenToInputs(give);
   listenToDrops(give);
+  listenToExamples(give);
   const box = find(".url");
   listenToPaste(give, box && giveUrl);
   if (!box) return;
@@ -30,6 +31,17 @@ function listenToInputs(give) {
       const files = [...input.files];
       give(asPhotos(input.webkitdirectory ? files.filter(looksLikeAPhoto) : files));
       input.value = ""; // so that the same photo can be chosen again
+    });
+  }
+}
+
+/** A browser keeps the photos that it shows, so asking for one again takes no time. */
+function listenToExamples(give) {
+  for (const button of document.querySelectorAll(".examples button")) {
+    button.addEventListener("click", async () => {
+      const { src, alt } = find("img", button);
+      const photo = await fetch(src).then((answer) => answer.blob()).catch(() => new Blob());
+      give(asPhotos([new File([photo], alt, { type: photo.type })]));
     });
   }
 }

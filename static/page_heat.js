@@ -2,12 +2,13 @@
 
 import { ask } from "./page_ask.js";
 import { clone, find } from "./page_dom.js";
-import { TEXT } from "./page_words.js";
+import { WORDS, say } from "./page_words.js";
 
 const PER_CELL = 16; // pixels drawn for each cell of the grid; the browser scales the rest
 // From matplotlib's inferno: even in lightness, so that it reads without colour too. Weak places stay transparent.
 const RAMP = [[87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
 const STRONGEST = 0.75; // opacity
+const MOST = 3 / 4; // so that a quarter named by both halves holds at least half of all
 
 /** The switch, and a button on each class; maps are asked for when they are first wanted. */
 export function addHeat(card, photo, { predictions, image }) {
@@ -23,13 +24,13 @@ export function addHeat(card, photo, { predictions, image }) {
     toggle.setAttribute("aria-pressed", String(name !== null));
     picks.forEach((button, each) => button.setAttribute("aria-pressed", String(each === name)));
     find(".frame", card)?.remove();
-    find(".place", card).textContent = name === null ? "" : TEXT.looking(name);
+    find(".place", card).textContent = name === null ? "" : say("looking", { name });
     if (name === null) return;
     if (!maps.has(name)) maps.set(name, ask(photo, { explain: name }));
     const { heatmap, error } = await maps.get(name);
     if (!heatmap) maps.delete(name); // it may succeed another time
     if (turn !== mine) return; // something else was chosen meanwhile
-    find(".place", card).textContent = heatmap ? TEXT.place(heatmap) : (error ?? TEXT.unreadable).message;
+    find(".place", card).textContent = heatmap ? place(heatmap) : (error?.message ?? WORDS.unreadable);
     if (heatmap && find(".photo img", card)) find(".photo", card).append(overlay(heatmap, image));
   }
 
@@ -46,6 +47,21 @@ function pick(name) {
   name.replaceWith(button);
   button.append(name);
   return button;
+}
+
+/** Where a class was seen, for those who cannot see the map: the halves of the photo that hold three quarters of it. */
+function place({ class: name, grid }) {
+  const middle = (grid.length - 1) / 2;
+  let [all, across, down] = [0, 0, 0]; // `across`: what is right of the middle less what is left of it
+  grid.forEach((row, y) => row.forEach((value, x) => {
+    all += value;
+    across += value * Math.sign(x - middle);
+    down += value * Math.sign(y - middle);
+  }));
+  if (!all) return say("nowhere", { name });
+  const side = (lean, before, after) => (Math.abs(lean) / all < 2 * MOST - 1 ? "" : lean < 0 ? before : after);
+  const where = [side(down, "upper", "lower"), side(across, "left", "right")].filter(Boolean).join(" ");
+  return where ? say("place", { name, where: WORDS[where] }) : say("all over", { name });
 }
 
 /** A frame of the photo's own shape, and the map in it where the network looked. */

@@ -1,7 +1,7 @@
 // Many photos: sort and filter their cards, take the answers away as CSV or the photos as a ZIP, clear all.
 
 import { find } from "./page_dom.js";
-import { TEXT } from "./page_words.js";
+import { WORDS, verdict } from "./page_words.js";
 import { zip } from "./page_zip.js";
 
 const results = find("#results");
@@ -33,7 +33,7 @@ function arrangeNow() {
   const kinds = [...new Set(jobs.map(kind))].sort();
   const wanted = kinds.includes(filter.value) ? filter.value : "";
   if (filter.options.length !== kinds.length + 1 || kinds.some((name, index) => filter.options[index + 1].value !== name)) {
-    filter.replaceChildren(new Option(TEXT.all, ""), ...kinds.map((name) => new Option(TEXT.kinds[name] ?? name, name)));
+    filter.replaceChildren(new Option(WORDS.any, ""), ...kinds.map((name) => new Option(name, name)));
     filter.value = wanted;
   }
   const sorted = [...jobs].sort(ORDERS[order.value]);
@@ -43,8 +43,13 @@ function arrangeNow() {
   for (const job of jobs) job.card.hidden = wanted !== "" && kind(job) !== wanted;
 }
 
-/** What a card is filtered by: its verdict, or that there is none. */
-const kind = ({ answer }) => (answer ? answer.verdict ?? "error" : "waiting");
+/** What a card is filtered by, in words: its verdict, or that there is none. */
+function kind({ answer }) {
+  if (!answer) return WORDS.still;
+  if (answer.error) return WORDS.error;
+  return answer.verdict === "not sure" ? WORDS.notSure : verdict(answer);
+}
+
 const confidence = ({ answer }) => answer?.predictions?.[0][1] ?? -1;
 const ORDERS = {
   given: (one, other) => other.batch - one.batch,

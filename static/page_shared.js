@@ -1,7 +1,7 @@
 // The service worker (sw.js): starting it, and taking the photos that the phone's share sheet gave to it.
 
 import { find } from "./page_dom.js";
-import { TEXT } from "./page_words.js";
+import { WORDS } from "./page_words.js";
 
 const VERSION = import.meta.url.split("/").at(-2); // this script is /static/VERSION/page_shared.js
 
@@ -16,7 +16,7 @@ export async function sharedPhotos() {
   history.replaceState(null, "", "/"); // a reload would ask in vain
   const worker = navigator.serviceWorker?.controller;
   const files = worker ? await take(worker) : [];
-  if (!files.length) find("#status").textContent = TEXT.nothingShared;
+  if (!files.length) find("#status").textContent = WORDS.nothingShared;
   return files;
 }
 

@@ -3,7 +3,7 @@
 
 const PREFIX = "tellapart-"; // on a developer's machine other programs may have caches at the same address
 const CACHE = PREFIX + new URL(location.href).searchParams.get("v"); // the version of static/; see page_shared.js
-const OFFLINE = "/static/offline.html";
+const OFFLINE = "/offline";
 const KEPT = [OFFLINE, "/static/page.css", "/static/icon.svg"];
 
 let shared = [];

@@ -14,7 +14,7 @@ from app import respond
 from app.assets import asset
 from app.preview import in_short, likeliest, link
 from tests.test_http import HTML, URL, running
-from tests.test_page import HOSTILE, LONG, MARKUP, Strict, answer, serving
+from tests.test_page import HOSTILE, LONG, MARKUP, Strict, answer, serving, without_marks
 
 URLS = [
     URL,
@@ -78,7 +78,8 @@ def test_a_link_to_an_answer_says_what_it_is(client: TestClient) -> None:
     predictions = client.get("/classify-url", params=query).json()["predictions"]  # */*: JSON
     assert said["title"] == "teddys · tellapart"
     assert said["og:title"] == "teddys"
-    assert said["og:description"] == ", ".join(f"\u2068{name}\u2069 {100 * p:.1f} %" for name, p in predictions)
+    described = ", ".join(f"{name} {100 * p:.1f}\u00a0%" for name, p in predictions)
+    assert without_marks(said["og:description"]) == described
     assert said["og:type"] == "website"
     assert said["og:image"] == f"http://bears.example{asset('icon-512.png')}"
     assert said["twitter:card"] == "summary"
@@ -100,7 +101,8 @@ def test_hostile_names_and_urls_stay_text(url: str) -> None:
     said = shown(answer([[name, 0.25] for name in HOSTILE]), url)
     assert said["title"] == f"{MARKUP} · tellapart"
     assert said["og:title"] == MARKUP
-    assert said["og:description"].startswith(f"\u2068{MARKUP}\u2069 25.0 %, \u2068{LONG[:59]}…\u2069 25.0 %, ")
+    assert without_marks(said["og:description"]).startswith(f"{MARKUP} 25.0\u00a0%, {LONG[:59]}…")
+    assert said["og:description"].startswith(f"\u2068{MARKUP}\u2069")  # which does not turn the rest around
     assert len(said["og:description"]) < 250
     address = urlsplit(said["og:url"])
     assert (address.scheme, address.netloc, address.path) == ("http", "photos.example:8000", "/classify-url")
@@ -136,7 +138,7 @@ def test_a_proxy_may_say_that_it_is_https(said: str, scheme: str) -> None:
 def test_verdicts_in_a_line(verdict: str, words: str) -> None:
     found = answer([["grizzly", 0.5], ["black", 0.3], ["teddys", 0.15], ["panda", 0.05]], verdict)
     assert in_short(found) == words
-    assert likeliest(found) == "\u2068grizzly\u2069 50.0 %, \u2068black\u2069 30.0 %, \u2068teddys\u2069 15.0 %"
+    assert without_marks(likeliest(found)) == "grizzly 50.0\u00a0%, black 30.0\u00a0%, teddys 15.0\u00a0%"
     assert shown(found, URL)["title"] == f"{words} · tellapart"
 
 

@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     golden_help = "photos to choose golden ones from; they travel with the bundle [small copies of yours]"
     parser.add_argument("--golden", type=Path, metavar="FOLDER", help=golden_help)
     precision_help = "auto: int8 if its answers pass the gate, else int8 weights, else f32"
+    examples_help = "let the page show golden photos for everyone to try it with"
+    parser.add_argument("--examples", action="store_true", help=examples_help)
     parser.add_argument("--precision", choices=("auto", "f32"), default="auto", help=precision_help)
     parser.add_argument("--about", default="", metavar="TEXT", help="a sentence for the bundle's card")
     seen_help = "what the weights that training started from had seen, for the card [what their file says]"
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     finished.check_photos()
     with bars() as progress:
         made = Export(finished, args.out, partial(advancer, progress)).run(
-            args.golden, args.precision, args.about, args.seen
+            args.golden, args.precision, args.about, args.seen, args.examples
         )
     rates = made["metrics"]["validation"]
     rate = rates.get(made["precision"], rates["f32"])
@@ -91,7 +93,9 @@ class Export:
             for pixels in photo_views(finished.data / row.file, finished.preprocess, 1)
         ]
 
-    def run(self, pool: Path | None, precision: str, about: str = "", seen: str = "") -> dict[str, Any]:
+    def run(
+        self, pool: Path | None, precision: str, about: str = "", seen: str = "", examples: bool = False
+    ) -> dict[str, Any]:
         """Write the bundle; returns its card. Raises TrainingError or BundleError."""
         checkpoint = self._checkpoint()
         f32 = graph.to_onnx(
@@ -106,7 +110,7 @@ class Export:
             folder, engine, gates = self._choose(f32, floats, trained, precision, place)
             metrics = {**self._errors(floats, engine), "int8_gate": gates}
             bundle = self._calibrated(self._bundle(folder, "f32" if engine is floats else "int8"), engine)
-            photos = golden.write(self._golden(Classifier(bundle, engine), pool), bundle.classes, folder)
+            photos = golden.write(self._golden(Classifier(bundle, engine), pool), bundle.classes, folder, examples)
             made = card.describe(bundle, self.finished, self.calibration, metrics, photos, about, seen)
             write_json(folder / CARD, made)
             reloaded = load_classifier(folder, "openvino", streams=1)

@@ -94,11 +94,14 @@ def _small_jpeg(photo: Photo) -> bytes:
     return out.getvalue()
 
 
-def write(chosen: Sequence[Candidate], classes: Sequence[str], folder: Path) -> dict[str, object]:
-    """Write the photos to folder/golden/ and return what the card's `golden` says of them."""
+def write(chosen: Sequence[Candidate], classes: Sequence[str], folder: Path, examples: bool) -> dict[str, object]:
+    """Write the photos to folder/golden/ and return what the card's `golden` says of them.
+
+    `examples`: whether the service may show them to everyone who opens its page.
+    """
     photos = []
     for number, candidate in enumerate(chosen, 1):
         file = f"golden/{number:02}{candidate.suffix}"
         write_bytes(folder / file, candidate.data)
         photos.append({"file": file, "probabilities": dict(zip(classes, candidate.row, strict=True))})
-    return {"tolerance": TOLERANCE, "photos": photos}
+    return {"tolerance": TOLERANCE, "examples": examples, "photos": photos}

@@ -149,7 +149,7 @@ def test_chosen_photo_is_classified_at_once(page: Page, live: Live) -> None:
     expect(cards(page)).to_contain_text("cat.jpg")
     expect(cards(page)).to_contain_text("JPEG, 451 × 300")
     assert cards(page).locator("img").evaluate("image => image.naturalWidth") == 451
-    expect(page.locator("#status")).to_have_text("cat.jpg: None of these")
+    expect(page.locator("#status")).to_have_text("\u2068cat.jpg\u2069: None of these")
 
 
 def test_dropped_photo_is_classified(page: Page, live: Live, tmp_path: Path) -> None:
@@ -258,6 +258,14 @@ def test_hostile_names_do_no_harm(chromium: Browser, live: Live) -> None:
         assert not page.evaluate(OVERFLOWS)
 
 
+def test_an_example_is_classified_at_a_click(page: Page, live: Live) -> None:
+    page.get_by_role("button", name="Example 3").click()
+    address = page.locator(".examples img").nth(2).get_attribute("src")
+    with httpx2.Client(trust_env=False) as client:
+        expect_answer(cards(page), live, client.get(f"{live.url}{address}").content)
+    expect(cards(page)).to_contain_text("Example 3")
+
+
 def test_phone_shows_the_whole_answer(chromium: Browser, live: Live) -> None:
     with opened(chromium, live, viewport={"width": 360, "height": 740}, color_scheme="dark", has_touch=True) as page:
         choose(page, photo("cat.jpg"))
@@ -269,7 +277,8 @@ def test_phone_shows_the_whole_answer(chromium: Browser, live: Live) -> None:
 def test_focus_is_visible(page: Page) -> None:
     page.keyboard.press("Tab")
     folder = page.get_by_text("Choose a whole folder")
-    for element in (page.locator(".brand"), page.locator(".zone strong"), folder, page.get_by_label("web address")):
+    box, examples = page.get_by_label("web address"), page.locator(".examples button")
+    for element in (page.locator(".brand"), page.locator(".zone strong"), folder, *examples.all(), box):
         assert element.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
         page.keyboard.press("Tab")
 

@@ -46,7 +46,7 @@ SHARE = """(photos) => {
   form.submit();
 }"""
 OURS = f"tellapart-{version()}"
-OWN = ["/static/offline.html", "/static/page.css", "/static/icon.svg"]
+OWN = ["/offline", "/static/page.css", "/static/icon.svg"]
 GIVE_UP_S = 20
 
 
@@ -94,10 +94,10 @@ def test_offline_it_says_so_and_how_to_go_on(chromium: Browser, live: Live) -> N
         assert page.locator(".brand img").evaluate("image => image.naturalWidth") > 0
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(248, 245, 239)"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.get_by_role("link", name="try again").click()
+        page.get_by_role("link", name="Try again").click()
         expect(page.get_by_role("heading")).to_have_text("You are offline, or the service is out of reach.")
         page.context.set_offline(False)
-        page.get_by_role("link", name="try again").click()
+        page.get_by_role("link", name="Try again").click()
         expect(page.get_by_label("Choose photos")).to_be_attached()
         assert page.url == f"{live.url}/?a=1"
 

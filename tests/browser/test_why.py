@@ -162,7 +162,7 @@ def test_feedback_without_javascript(chromium: Browser, keeping: Live, folder: P
     with opened(chromium, keeping, java_script_enabled=False) as page:
         page.get_by_text("Was an answer wrong?").click()
         page.get_by_label("The photo").set_input_files([photo("black.jpg", BLACK)])
-        page.get_by_label("What is in it?").select_option("grizzly")
+        page.get_by_label("What is in the photo?").select_option("grizzly")
         page.get_by_role("button", name="Send").click()
         expect(page.get_by_role("status")).to_have_text("Thank you. The photo was kept.")
         expect(cards(page)).to_have_count(0)
@@ -174,5 +174,5 @@ def test_heat_map_without_javascript(chromium: Browser, live: Live) -> None:
         page.route("**/upload", lambda route: route.continue_(url=f"{live.url}/upload?explain=1&thumbnail=1"))
         choose(page, photo("bear.jpg", TEDDY))
         page.get_by_role("button", name="Classify").first.click()
-        expect(cards(page)).to_contain_text("Where teddys was seen in the middle square of the photo")
+        expect(cards(page)).to_contain_text("Where \u2068teddys\u2069 was seen in the middle square of the photo")
         expect(cards(page).locator("svg rect").first).to_be_visible()
