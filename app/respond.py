@@ -28,9 +28,9 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals.update(asset=asset, card_in_words=model_card.in_words, own_rate=model_card.own_rate)
-_templates.globals.update(in_short=preview.in_short, likeliest=preview.likeliest)
-_templates.globals.update(words=words.WORDS, say=words.say, question=words.question, verdict=words.verdict)
-_templates.globals.update(percent=words.percent)
+_templates.globals.update(in_short=preview.in_short, likeliest=preview.likeliest, percent=words.percent)
+_templates.globals.update(words=words.WORDS, words_for_scripts=words.FOR_SCRIPTS)
+_templates.globals.update(say=words.say, question=words.question, verdict=words.verdict)
 _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
 
 

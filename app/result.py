@@ -20,8 +20,8 @@ THUMBNAIL = 320  # longest side in pixels
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may ask for: only the first `top_k` classes; a heat map for `explain` ("1": the first class, or a
-    class's name); a thumbnail."""
+    """What a caller may ask for: only the first `top_k` classes; a heat map for `explain` (a class's name, or "1": the
+    first class); a thumbnail."""
 
     top_k: int | None = None
     explain: str = ""
@@ -33,13 +33,14 @@ class Options:
         top_k = query.get("top_k")
         if top_k is not None and not (top_k.isascii() and top_k.isdigit() and int(top_k[:9]) > 0):
             raise Refusal("bad_request", "top_k must be a whole number from 1.")
-        explain = query.get("explain", "0")
-        if explain not in ("0", "1", *classes):
+        explain = query.get("explain")
+        if explain not in (None, "0", "1", *classes):
             raise Refusal("bad_request", "explain must be 1 or the name of one of the classes.")
         thumbnail = query.get("thumbnail", "0")
         if thumbnail not in ("0", "1"):
             raise Refusal("bad_request", "thumbnail must be 0 or 1.")
-        return cls(int(top_k[:9]) if top_k else None, "" if explain == "0" else explain, thumbnail == "1")
+        wanted = "" if explain is None or (explain == "0" and explain not in classes) else explain
+        return cls(int(top_k[:9]) if top_k else None, wanted, thumbnail == "1")
 
 
 def as_json(answer: Answer, bundle: Bundle, options: Options) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def as_json(answer: Answer, bundle: Bundle, options: Options) -> dict[str, Any]:
         "image": {"format": photo.format, "width": photo.width, "height": photo.height, "notes": list(answer.notes)},
     }
     if options.explain:
-        name = answer.predictions[0][0] if options.explain == "1" else options.explain
+        name = options.explain if options.explain in bundle.classes else answer.predictions[0][0]
         grid = _heatmap(answer, bundle.classes.index(name))
         result["heatmap"] = {"class": name, "grid": grid, "box": _box(photo, bundle.preprocess)}
     if options.thumbnail:

@@ -29,7 +29,7 @@ HEADERS = {
         "manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without any a form would be sent as if from nowhere: see check_same_site
 }
 TRACING_HEADERS = ("X-Request-ID", "traceparent")
 OPEN_PATHS = ("/", "/offline", "/manifest.webmanifest", "/sw.js", "/livez", "/readyz", "/openapi.json", "/docs")
@@ -111,8 +111,8 @@ def only(headers: Headers, name: str) -> str:
 
 
 class KeyGuard:
-    """Asks for the API key everywhere but on the page, what it is made of, the API's document and the probes: as a Bearer
-    token, or as the password of HTTP Basic, so that a browser asks for it by itself."""
+    """Asks for the API key everywhere but on the page, what it is made of, the API's document and the probes: as a
+    Bearer token, or as the password of HTTP Basic, so that a browser asks for it by itself."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app

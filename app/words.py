@@ -1,4 +1,7 @@
-"""What the page says, all of it in templates/words.json; static/page_words.js fills the same sentences in."""
+"""What the page says: all of it is in templates/words.json, in two parts, of which the scripts get the second one.
+
+static/page_words.js fills sentences in as this module does.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,10 @@ from app import doctor
 from app.answer import OUTSIDE, UNSURE
 from app.settings import ROOT
 
-# `doubts`: the notes on what may make an answer worse.
-WORDS: Mapping[str, Any] = {
-    **json.loads((ROOT / "templates/words.json").read_text("utf-8")),
-    "doubts": [code for code, _ in doctor.NOTES.values()],
-}
+_parts = json.loads((ROOT / "templates/words.json").read_text("utf-8"))
+# `doubts`: the notes on what may make an answer worse
+FOR_SCRIPTS: Mapping[str, Any] = {**_parts["scripts"], "doubts": [code for code, _ in doctor.NOTES.values()]}
+WORDS: Mapping[str, Any] = {**_parts["page"], **FOR_SCRIPTS}
 MOST_NAMED = 8  # classes that the headline names
 MOST_OF_A_NAME = 40  # characters of each
 

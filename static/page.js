@@ -14,15 +14,18 @@ const AT_ONCE = 25; // new cards in one go, so that hundreds do not freeze the p
 
 const results = find("#results");
 let queue = [];
-const tally = { all: 0, done: 0, failed: 0, running: 0, batch: 0 };
+const tally = { all: 0, done: 0, failed: 0, running: 0, batch: 0, round: 0, cleared: 0 };
 
 /** Add a card for each photo, {source, file} or {source, url}, above older ones; classify them, a few at a time. */
 async function give(photos) {
   const batch = tally.batch += 1;
-  for (let at = 0; at < photos.length; at += AT_ONCE) {
+  const { cleared } = tally;
+  for (let at = 0; at < photos.length && cleared === tally.cleared; at += AT_ONCE) {
     giveSome(photos.slice(at, at + AT_ONCE), batch);
+    if (!at) results.firstElementChild.scrollIntoView({ block: "nearest" });
     await new Promise((resume) => setTimeout(resume));
   }
+  if (!photos.length) find("#status").textContent = WORDS.noPhotos;
 }
 
 function giveSome(photos, batch) {
@@ -34,13 +37,13 @@ function giveSome(photos, batch) {
   results.prepend(...jobs.map((job) => job.card));
   add(jobs);
   start(jobs);
-  results.firstElementChild.scrollIntoView({ block: "nearest" });
 }
 
 function start(jobs) {
-  if (tally.done === tally.all) Object.assign(tally, { all: 0, done: 0, failed: 0 });
+  if (tally.done === tally.all) Object.assign(tally, { all: 0, done: 0, failed: 0, round: tally.round + 1 });
   for (const job of jobs) {
-    Object.assign(job, { answer: null, abort: new AbortController() });
+    if (job.round === tally.round) for (const count of ["all", "done", "failed"]) tally[count] -= 1; // tried again
+    Object.assign(job, { answer: null, abort: new AbortController(), round: tally.round });
     showWaiting(job.card, WORDS.waiting);
   }
   queue.push(...jobs);
@@ -51,13 +54,16 @@ function start(jobs) {
 
 async function work() {
   tally.running += 1;
-  for (let job = queue.shift(); job; job = queue.shift()) await classify(job);
-  tally.running -= 1;
+  try {
+    for (let job = queue.shift(); job; job = queue.shift()) await classify(job);
+  } finally {
+    tally.running -= 1; // whatever went wrong with one, others are classified
+  }
 }
 
 async function classify(job) {
   const { photo, card, abort } = job;
-  showWaiting(card, WORDS.working);
+  showWaiting(card, photo.file ? WORDS.sending : WORDS.working);
   const onBusy = (seconds) => showWaiting(card, say("busy", { seconds }));
   end(job, await ask(photo, { onBusy, onSent: (share) => showSent(card, share), signal: abort.signal }));
 }
@@ -88,7 +94,7 @@ function cancel(job) {
 function stop(jobs) {
   queue = [];
   for (const job of jobs) job.abort.abort();
-  Object.assign(tally, { all: 0, done: 0, failed: 0 });
+  Object.assign(tally, { all: 0, done: 0, failed: 0, cleared: tally.cleared + 1 });
   announce("");
 }
 
@@ -100,12 +106,13 @@ function announceProgress() {
 /** Say where things stand, also to screen readers; of a single photo the card says it already, to those who see. */
 function announce(words) {
   const status = find("#status");
+  status.ariaLive = tally.done && tally.done < tally.all ? "off" : "polite"; // of many, beginning and end
   status.textContent = words;
   status.classList.toggle("unseen", tally.all === 1);
 }
 
 document.documentElement.classList.add("scripted");
-listenToBar(stop);
+listenToBar(stop, announce);
 listen(give);
 addEventListener("load", startWorker); // later, so as not to hold up the page
 sharedPhotos().then((files) => give(asPhotos(files)));

@@ -4,7 +4,7 @@ import { shrink } from "./page_shrink.js";
 import { trouble } from "./page_words.js";
 
 const TRIES = 4;
-const LONGEST_WAIT_S = 30;
+const HOPELESS = [400, 403, 404, 413, 415, 422]; // it is the photo, or the address
 const IGNORE = () => {};
 
 /**
@@ -16,19 +16,20 @@ export async function ask(photo, { explain, onBusy = IGNORE, onSent = IGNORE, si
   let started = performance.now();
   const { url } = photo;
   const file = photo.file && (await shrink(photo));
-  const maxMb = Number(document.querySelector(".zone").dataset.maxMb);
-  if (file && file.size > maxMb * 1e6) return { error: trouble("tooLarge", { mb: maxMb }) };
+  if (file && file.size > largest() * 1e6) return { error: tooLarge() };
   const address = file ? `/upload${query({ explain })}` : `/classify-url${query({ url, thumbnail: 1, explain })}`;
   for (let attempt = 1; ; attempt += 1) {
     if (signal?.aborted) return { error: trouble("cancelled"), again: true }; // meanwhile
-    const { status, retryAfter, answer } = await send(address, file && { file }, { onSent, signal });
-    const seconds = Math.min(retryAfter, LONGEST_WAIT_S);
+    const { status, seconds, answer } = await send(address, file && { file }, { onSent, signal });
     if (status === 503 && seconds && attempt < TRIES && !signal?.aborted) {
       onBusy(seconds);
-      await new Promise((resume) => setTimeout(resume, 1000 * seconds));
+      await new Promise((resume) => {
+        setTimeout(resume, 1000 * seconds);
+        signal?.addEventListener("abort", resume);
+      });
       started = performance.now();
     } else if (answer.predictions) return { ...answer, seconds: (performance.now() - started) / 1000 };
-    else return { error: answer.error ?? trouble("unreadable"), again: status < 400 || status === 408 || status >= 500 };
+    else return { error: answer.error ?? trouble("unreadable"), again: !HOPELESS.includes(status) };
   }
 }
 
@@ -41,7 +42,7 @@ export async function sendFeedback(file, label) {
 function send(address, fields, { onSent = IGNORE, signal } = {}) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
-    const end = (answer) => resolve({ status: request.status, retryAfter: Number(request.getResponseHeader("Retry-After")), answer });
+    const end = (answer) => resolve({ status: request.status, seconds: secondsTo(request.getResponseHeader("Retry-After")), answer });
     request.open(fields ? "POST" : "GET", address);
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "json"; // null where something between here and the service spoke another language
@@ -54,8 +55,17 @@ function send(address, fields, { onSent = IGNORE, signal } = {}) {
   });
 }
 
+/** What Retry-After says, in seconds or as a date. */
+const secondsTo = (when) => Number(when) || Math.max(0, Math.ceil((Date.parse(when) - Date.now()) / 1000)) || 0;
+
+const largest = () => Number(document.querySelector(".zone").dataset.maxMb);
+const tooLarge = () => trouble("tooLarge", { mb: largest() });
+
+/** The answer, or what to make of one by something between here and the service. */
 function readable({ status, response }) {
-  return response?.error?.message || (response && status < 400) ? response : { error: trouble("unreadable") };
+  if (response?.error?.message || (response && status < 400)) return response;
+  if (status === 413) return { error: tooLarge() };
+  return { error: trouble(status >= 500 || status === 429 ? "unreachable" : "unreadable") };
 }
 
 function form(fields) {
@@ -65,6 +75,6 @@ function form(fields) {
 }
 
 function query({ explain, ...rest }) {
-  const found = new URLSearchParams({ ...rest, ...(explain !== undefined && { explain }) });
-  return found.size ? `?${found}` : "";
+  const found = String(new URLSearchParams({ ...rest, ...(explain !== undefined && { explain }) }));
+  return found && `?${found}`;
 }

@@ -38,9 +38,9 @@ const pythonFile = (name) => `import httpx
 
 with open(${python(name)}, "rb") as photo:
     answer = httpx.post("${location.origin}/upload", files={"file": photo}).json()
-print(answer["verdict"], answer["predictions"])`;
+print(answer)`;
 
 const pythonUrl = (url) => `import httpx
 
 answer = httpx.get("${location.origin}/classify-url", params={"url": ${python(url)}}, timeout=30).json()
-print(answer["verdict"], answer["predictions"])`;
+print(answer)`;

@@ -25,13 +25,15 @@ function newForm(button, file, classes) {
   const form = clone("#feedback");
   const [send, cancel] = form.querySelectorAll("button");
   const choices = find("select", form);
+  let sending = false;
   choices.append(new Option(WORDS.choose, ""), ...[...classes, "none of these"].map((name) => new Option(name, name)));
   cancel.addEventListener("click", () => close(form, button));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    send.disabled = true;
+    if (sending) return;
+    sending = true;
     const { error } = await sendFeedback(file, choices.value);
-    send.disabled = false;
+    sending = false;
     if (error) find(".trouble", form).textContent = `${error.message} ${error.hint ?? ""}`;
     else thank(form, button);
   });

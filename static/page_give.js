@@ -1,6 +1,7 @@
 // The ways to give a photo: choose, take, drop (folders too), paste, a web address, a link with ?url=.
 
 import { find } from "./page_dom.js";
+import { WORDS } from "./page_words.js";
 
 // What a folder holds beside photos is left out; a file chosen by itself goes up whatever it is, and is told of.
 const looksLikeAPhoto = ({ name, type }) => !name.startsWith(".") && (type.startsWith("image/") || /\.(avif|hei[cf])$/i.test(name));
@@ -40,8 +41,9 @@ function listenToExamples(give) {
   for (const button of document.querySelectorAll(".examples button")) {
     button.addEventListener("click", async () => {
       const { src, alt } = find("img", button);
-      const photo = await fetch(src).then((answer) => answer.blob()).catch(() => new Blob());
-      give(asPhotos([new File([photo], alt, { type: photo.type })]));
+      const photo = await fetch(src).then((answer) => answer.ok && answer.blob()).catch(() => null);
+      if (photo) give([{ source: alt, file: new File([photo], `${alt}.${photo.type.slice(6)}`, { type: photo.type }) }]);
+      else find("#status").textContent = WORDS.unreachable;
     });
   }
 }
@@ -61,30 +63,29 @@ function listenToDrops(give) {
     const files = [...dataTransfer.files];
     const entries = [...dataTransfer.items].map((item) => item.webkitGetAsEntry?.()); // only now: they are gone later
     if (!entries.some((entry) => entry?.isDirectory)) give(asPhotos(files));
-    else for (const entry of entries) if (entry) await giveEntry(entry, give);
+    else give((await Promise.all(entries.map(photosOf))).flat());
   }));
 }
 
-/** A dropped file, or all photos of a dropped folder and of those in it, a hundred at a time. */
-async function giveEntry(entry, give) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    if (looksLikeAPhoto(file)) give([{ source: entry.fullPath.slice(1), file }]);
-    return;
+/** A dropped file if it is a photo, or all photos of a dropped folder and of those in it; none that cannot be read. */
+async function photosOf(entry) {
+  if (entry?.isFile) {
+    const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
+    return file && looksLikeAPhoto(file) ? [{ source: entry.fullPath.slice(1), file }] : [];
   }
-  const reader = entry.createReader();
-  for (let some = await next(reader); some.length; some = await next(reader)) {
-    for (const each of some) await giveEntry(each, give);
-  }
+  const [reader, found] = [entry?.createReader(), []];
+  for (let some = await next(reader); some.length; some = await next(reader)) found.push(...some);
+  return (await Promise.all(found.map(photosOf))).flat();
 }
 
-const next = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+/** Some more of what is in a folder, up to a hundred; none at its end. */
+const next = (reader) => new Promise((resolve) => (reader ? reader.readEntries(resolve, () => resolve([])) : resolve([])));
 
 /** A pasted picture, or a pasted web address where those are taken; what is pasted into a field stays there. */
 function listenToPaste(give, giveUrl) {
   addEventListener("paste", ({ clipboardData, target }) => {
     if (clipboardData.files.length) give(asPhotos(clipboardData.files));
-    else if (giveUrl && !target.closest("input, textarea")) {
+    else if (giveUrl && target.id !== "url") {
       const text = clipboardData.getData("text").trim();
       if (/^https?:\/\/\S+$/i.test(text)) giveUrl(text);
     }

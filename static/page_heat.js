@@ -4,7 +4,6 @@ import { ask } from "./page_ask.js";
 import { clone, find } from "./page_dom.js";
 import { WORDS, say } from "./page_words.js";
 
-const PER_CELL = 16; // pixels drawn for each cell of the grid; the browser scales the rest
 // From matplotlib's inferno: even in lightness, so that it reads without colour too. Weak places stay transparent.
 const RAMP = [[87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
 const STRONGEST = 0.75; // opacity
@@ -74,24 +73,11 @@ function overlay({ grid, box }, { width, height }) {
   return frame;
 }
 
+/** A pixel for each cell; the browser makes it larger, and smooth. */
 function draw(canvas, grid) {
-  const side = grid.length * PER_CELL;
-  canvas.width = canvas.height = side;
-  const pixels = new ImageData(side, side);
-  for (let y = 0; y < side; y += 1) {
-    for (let x = 0; x < side; x += 1) pixels.data.set(colour(between(grid, x, y)), 4 * (y * side + x));
-  }
+  canvas.width = canvas.height = grid.length;
+  const pixels = new ImageData(Uint8ClampedArray.from(grid.flat().flatMap(colour)), grid.length);
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-}
-
-/** The grid's value at a pixel, bilinear between the centres of cells. */
-function between(grid, x, y) {
-  const last = grid.length - 1;
-  const at = (pixel) => Math.min(Math.max((pixel + 0.5) / PER_CELL - 0.5, 0), last);
-  const [column, row] = [at(x), at(y)];
-  const [left, top] = [Math.min(Math.floor(column), last - 1), Math.min(Math.floor(row), last - 1)];
-  const mix = (cells) => cells[left] + (cells[left + 1] - cells[left]) * (column - left);
-  return mix(grid[top]) + (mix(grid[top + 1]) - mix(grid[top])) * (row - top);
 }
 
 /** Red, green, blue, opacity of 0 to 255 for a value of 0 to 1. */

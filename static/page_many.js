@@ -1,13 +1,13 @@
 // Many photos: sort and filter their cards, take the answers away as CSV or the photos as a ZIP, clear all.
 
 import { find } from "./page_dom.js";
-import { WORDS, verdict } from "./page_words.js";
+import { WORDS, say, verdict } from "./page_words.js";
 import { zip } from "./page_zip.js";
 
 const results = find("#results");
 const bar = find("#many");
 const [order, filter] = ["#order", "#filter"].map((name) => find(name));
-const MOST_ZIP = 4e9; // bytes: the format's own limit is 2³²
+const [MOST_FILES, MOST_BYTES] = [65_535, 4e9]; // of a ZIP; the format's own limits are 2¹⁶ and 2³²
 let jobs = []; // {card, photo, batch, answer}, in the order given
 let planned = false;
 
@@ -29,7 +29,8 @@ export function arrange() {
 
 function arrangeNow() {
   bar.hidden = jobs.length < 2;
-  find("#zip").disabled = jobs.reduce((sum, { photo }) => sum + (photo.file?.size ?? 0), 0) > MOST_ZIP;
+  const sizes = jobs.map(({ photo }) => photo.file?.size ?? 0);
+  find("#zip").disabled = !sizes.some(Boolean) || sizes.length > MOST_FILES || sizes.reduce((sum, size) => sum + size) > MOST_BYTES;
   const kinds = [...new Set(jobs.map(kind))].sort();
   const wanted = kinds.includes(filter.value) ? filter.value : "";
   if (filter.options.length !== kinds.length + 1 || kinds.some((name, index) => filter.options[index + 1].value !== name)) {
@@ -61,8 +62,8 @@ const ORDERS = {
 function csv() {
   const classes = [...new Set(jobs.flatMap(({ answer }) => answer?.predictions?.map(([name]) => name) ?? []))].sort();
   const rows = jobs.map(({ photo, answer }) => {
-    const found = Object.fromEntries(answer?.predictions ?? []);
-    return [photo.source, answer?.verdict ?? "", ...classes.map((name) => found[name] ?? ""), answer?.error?.message ?? ""];
+    const found = new Map(answer?.predictions);
+    return [photo.source, answer?.verdict ?? "", ...classes.map((name) => found.get(name) ?? ""), answer?.error?.message ?? ""];
   });
   return [["file", "verdict", ...classes, "error"], ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
@@ -72,19 +73,20 @@ const cell = (value) => (typeof value === "number" ? String(value) : `"${value.r
 
 /** The photos that are here, in a folder for each verdict; the same name twice gets a number. */
 async function inFolders() {
-  const taken = new Map();
+  const taken = new Set(); // in small letters: to some systems large ones are the same
   const entries = jobs.filter(({ photo, answer }) => photo.file && answer?.verdict).map(({ photo, answer }) => {
-    const [, stem, suffix] = /^(.*?)(\.[^.]*)?$/s.exec(plain(photo.file.name));
-    const name = `${plain(answer.verdict)}/${stem}`;
-    const count = taken.get(`${name}${suffix}`) ?? 0;
-    taken.set(`${name}${suffix}`, count + 1);
-    return { name: `${name}${count ? ` (${count})` : ""}${suffix ?? ""}`, file: photo.file };
+    const [, stem, suffix = ""] = /^(.*?)(\.[^.]{1,9})?$/s.exec(photo.file.name);
+    const start = `${plain(answer.verdict)}/${plain(stem)}`;
+    let name = start + suffix;
+    for (let count = 1; taken.has(name.toLowerCase()); count += 1) name = `${start} (${count})${suffix}`;
+    taken.add(name.toLowerCase());
+    return { name, file: photo.file };
   });
   return zip(entries);
 }
 
-/** Without what a file's name may not hold, so that no entry leaves its folder. */
-const plain = (name) => name.replaceAll(/[\u0000-\u001f/\\:*?"<>|]/g, "_").replace(/^\.+/, "_");
+/** Short, and without what a file's name may not hold, so that no entry leaves its folder. */
+const plain = (name) => [...name].slice(0, 60).join("").replaceAll(/[\u0000-\u001f/\\:*?"<>|]|^\.+|[. ]+$/g, "_");
 
 function save(blob, name) {
   const link = document.createElement("a");
@@ -94,15 +96,20 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** Make the bar's controls work; `stop` is called with all jobs when everything is cleared. */
-export function listenToBar(stop) {
+/** Make the bar's controls work; `announce` tells, and `stop` is called with all jobs when everything is cleared. */
+export function listenToBar(stop, announce) {
+  let zipping = false;
   order.addEventListener("change", arrangeNow);
-  filter.addEventListener("change", arrangeNow);
+  filter.addEventListener("change", () => {
+    arrangeNow();
+    announce(say("shown", { shown: jobs.filter(({ card }) => !card.hidden).length, all: jobs.length }));
+  });
   find("#csv").addEventListener("click", () => save(new Blob(["\ufeff", csv()], { type: "text/csv" }), "tellapart.csv"));
-  find("#zip").addEventListener("click", async ({ target }) => {
-    target.disabled = true;
-    save(await inFolders(), "tellapart.zip");
-    target.disabled = false;
+  find("#zip").addEventListener("click", async () => {
+    if (zipping) return;
+    zipping = true;
+    await inFolders().then((made) => save(made, "tellapart.zip")).catch(() => announce(WORDS.noZip));
+    zipping = false;
   });
   find("#clear").addEventListener("click", () => {
     stop(jobs);

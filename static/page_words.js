@@ -1,4 +1,4 @@
-// What the page says: templates/words.json, of which the page holds a copy; app/words.py fills it in the same way.
+// What the scripts say: their part of templates/words.json, which the page holds. app/words.py fills it in the same way.
 
 import { find } from "./page_dom.js";
 

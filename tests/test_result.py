@@ -45,6 +45,7 @@ OPTIONS = [
     ({"explain": "1"}, Options(explain="1")),
     ({"explain": "grizzly"}, Options(explain="grizzly")),
     ({"explain": "0"}, Options()),
+    ({"explain": "0", "top_k": "1"}, Options(1)),
     ({"thumbnail": "1"}, Options(thumbnail=True)),
     ({"thumbnail": "0"}, Options()),
     ({"top_k": "2", "explain": "1", "thumbnail": "1", "other": "x"}, Options(2, "1", True)),
@@ -54,6 +55,15 @@ OPTIONS = [
 @pytest.mark.parametrize(("query", "options"), OPTIONS)
 def test_options(query: dict[str, str], options: Options) -> None:
     assert Options.parse(query, CLASSES) == options
+
+
+@pytest.mark.parametrize(("explain", "name"), [("0", "0"), ("1", "1"), (None, None)])
+def test_classes_may_be_digits(explain: str | None, name: str | None) -> None:
+    """Then a class is meant, as nobody could ask for its map otherwise."""
+    options = Options.parse({"explain": explain} if explain else {}, ["0", "1", "7"])
+    bundle = dataclasses.replace(BUNDLE, classes=("0", "1", "7"))
+    answer = dataclasses.replace(an_answer(), predictions=[("7", 0.9), ("0", 0.08), ("1", 0.02)])
+    assert as_json(answer, bundle, options).get("heatmap", {}).get("class") == name
 
 
 BAD_OPTIONS = [

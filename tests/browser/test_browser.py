@@ -187,7 +187,7 @@ def test_refused_url_is_told_in_words(page: Page) -> None:
 
 def test_several_photos_and_a_broken_one(page: Page, live: Live) -> None:
     choose(page, photo("cat.jpg"), photo("broken.jpg", CAT[:300]), photo("teddy.jpg", TEDDY), photo("b.jpg", BLACK))
-    expect(page.get_by_role("status")).to_have_text("4 photos done, 1 of them without an answer.")
+    expect(page.locator("#status")).to_have_text("4 photos done, 1 of them without an answer.")
     for index, content in ((0, CAT), (2, TEDDY), (3, BLACK)):
         expect_answer(cards(page).nth(index), live, content)
     broken = cards(page).nth(1)
@@ -231,10 +231,12 @@ def test_busy_service_is_not_asked_for_ever(page: Page) -> None:
     ("answer", "words"),
     [
         (lambda route: route.abort(), "The service could not be reached."),
-        (lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), "This page cannot read"),
-        (lambda route: route.fulfill(status=429, json={"error": "rate limit"}), "This page cannot read"),
+        (lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), "The service could not be reached."),
+        (lambda route: route.fulfill(status=413, body="<h1>Too large</h1>"), "This photo is larger than 2 MB."),
+        (lambda route: route.fulfill(status=429, json={"error": "rate limit"}), "The service could not be reached."),
+        (lambda route: route.fulfill(body="<h1>Log in</h1>"), "This page cannot read"),
     ],
-    ids=["unreachable", "not JSON", "not our JSON"],
+    ids=["unreachable", "bad gateway", "too large for a proxy", "not our JSON", "not JSON"],
 )
 def test_failure_on_the_way_is_told_in_words(page: Page, answer: Any, words: str) -> None:
     page.route("**/upload", answer)

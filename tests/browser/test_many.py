@@ -28,6 +28,25 @@ PASTE = """([kind, data, place]) => {
 }"""
 
 
+# A drop of files and folders as a browser tells of them: a test cannot drop real folders.
+DROP = """(tree) => {
+  const entry = (node, path) => ({
+    isFile: !node.in,
+    isDirectory: Boolean(node.in),
+    fullPath: `${path}/${node.name}`,
+    file: (take, fail) => (node.gone ? fail() : take(new File(["x"], node.name, { type: node.type ?? "image/jpeg" }))),
+    createReader: () => {
+      const rest = node.in.map((each) => entry(each, `${path}/${node.name}`));
+      return { readEntries: (take) => setTimeout(() => take(rest.splice(0, 2))) };
+    },
+  });
+  const event = new Event("drop", { bubbles: true, cancelable: true });
+  const items = tree.map((node) => ({ webkitGetAsEntry: () => entry(node, "") }));
+  Object.defineProperty(event, "dataTransfer", { value: { types: ["Files"], files: [], items } });
+  document.querySelector("main").dispatchEvent(event);
+}"""
+
+
 def answered(page: Page, count: int) -> None:
     expect(cards(page)).to_have_count(count)
     expect(page.locator("[aria-busy]")).to_have_count(0)
@@ -46,6 +65,8 @@ def test_a_pasted_photo_and_a_pasted_address(chromium: Browser, live: Live, site
         assert sources(page) == [f"http://{site}/teddy.jpg", "pasted.jpg"]
         page.evaluate(PASTE, ["text", "http://x.test/", "#url"])
         assert len(sources(page)) == 2
+        page.evaluate(PASTE, ["text", f"http://{site}/bear.jpg", "#file"])  # where the focus is after choosing
+        answered(page, 3)
 
 
 def test_a_link_with_an_address(chromium: Browser, live: Live, site: str) -> None:
@@ -63,6 +84,16 @@ def test_a_folder(chromium: Browser, live: Live, tmp_path: Path) -> None:
         page.get_by_label("Choose a whole folder").set_input_files(tmp_path / "bears")
         answered(page, 2)
         assert sorted(sources(page)) == ["bears/a/1.jpg", "bears/a/b/2.jpg"]
+
+
+def test_a_dropped_folder(chromium: Browser, live: Live) -> None:
+    with opened(chromium, live) as page:
+        page.evaluate(DROP, [{"name": "empty", "in": []}])
+        expect(page.locator("#status")).to_have_text("There are no photos in that.")
+        inner = {"name": "c", "in": [{"name": "2.jpg"}, {"name": "notes.txt", "type": "text/plain"}]}
+        page.evaluate(DROP, [{"name": "b", "in": [{"name": "1.jpg"}, {"name": "gone.jpg", "gone": True}, inner]}])
+        answered(page, 2)
+        assert sources(page) == ["b/1.jpg", "b/c/2.jpg"]
 
 
 def reply(**shares: float) -> Callable[[Route], None]:
@@ -103,6 +134,7 @@ def test_sorted_and_filtered(many: Page) -> None:
     assert sources(many) == [f"{name}.jpg" for name in "bdace"]
     many.get_by_label("Show").select_option("grizzly")
     assert sources(many) == ["d.jpg", "a.jpg"]
+    expect(many.locator("#status")).to_have_text("2 of 5 photos shown.")
     many.get_by_label("Show").select_option("Without an answer")
     assert sources(many) == ["e.jpg"]
     many.get_by_label("Show").select_option("Not sure")
@@ -129,12 +161,14 @@ def test_answers_as_csv(many: Page, tmp_path: Path) -> None:
 
 
 def test_photos_in_folders(many: Page, tmp_path: Path) -> None:
-    choose(many, photo("a.jpg", BLACK))
-    answered(many, 6)
+    many.route("**/upload*", reply(a=0.9, d=0.99, **{"a (1)": 0.9, "A": 0.9, "d" * 300: 0.99}))
+    choose(many, photo("a.jpg", BLACK), photo("a (1).jpg"), photo("A.jpg"), photo(f"{'d' * 300}.jpg"))
+    answered(many, 9)
     with zipfile.ZipFile(io.BytesIO(saved(many, "Photos in folders", tmp_path))) as found:
         assert found.testzip() is None
         assert sorted(found.namelist()) == [
-            "black/b.jpg", "grizzly/a (1).jpg", "grizzly/a.jpg", "grizzly/d.jpg", "not sure/c.jpg",
+            "black/b.jpg", "grizzly/A (2).jpg", "grizzly/a (1) (1).jpg", "grizzly/a (1).jpg", "grizzly/a.jpg",
+            "grizzly/d.jpg", f"grizzly/{'d' * 60}.jpg", "not sure/c.jpg",
         ]  # fmt: skip
         assert found.read("grizzly/d.jpg") == TEDDY
         assert BLACK in (found.read("grizzly/a.jpg"), found.read("grizzly/a (1).jpg"))
@@ -156,7 +190,7 @@ def test_a_request_that_is_cancelled_and_tried_again(chromium: Browser, live: Li
         held: list[Route] = []
         page.route("**/upload*", lambda route: held.append(route), times=1)
         choose(page, photo("teddy.jpg", TEDDY))
-        expect(cards(page)).to_contain_text("Looking at the photo…")
+        expect(cards(page).locator("progress:visible, .cancel")).not_to_have_count(0)
         cards(page).get_by_role("button", name="Cancel").click()
         expect(cards(page)).to_contain_text("Cancelled.")
         cards(page).get_by_role("button", name="Try again").click()

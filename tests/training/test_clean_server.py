@@ -111,7 +111,7 @@ def test_every_answer_forbids_foreign_scripts_frames_and_guessing_types(client: 
             assert "script-src 'self';" in headers["content-security-policy"]
             assert "frame-ancestors 'none'" in headers["content-security-policy"]
             assert headers["x-content-type-options"] == "nosniff"
-            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["referrer-policy"] == "same-origin"
 
 
 def test_what_is_told_of_the_run_is_not_kept_by_the_browser(client: TestClient) -> None:
