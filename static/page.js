@@ -115,4 +115,4 @@ document.documentElement.classList.add("scripted");
 listenToBar(stop, announce);
 listen(give);
 addEventListener("load", startWorker); // later, so as not to hold up the page
-sharedPhotos().then((files) => give(asPhotos(files)));
+sharedPhotos().then((files) => files.length && give(asPhotos(files)));

@@ -39,6 +39,12 @@ def many(page: Page) -> None:
     page.locator(".card:not([aria-busy])").nth(5).wait_for()
 
 
+def mirrored(page: Page) -> None:
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    answer(page)
+    page.get_by_text("For developers").click()
+
+
 def error(page: Page) -> None:
     choose(page, photo("broken.jpg", CAT[:300]))
 
@@ -50,6 +56,8 @@ STATES: dict[str, tuple[Callable[[Page], object], dict[str, Any]]] = {
     "page-error": (error, DESKTOP),
     "page-dark": (many, {**DESKTOP, **DARK}),
     "page-phone": (answer, PHONE),
+    "page-zoomed": (answer, {"viewport": {"width": 500, "height": 320}}),
+    "page-mirrored": (mirrored, DESKTOP),
 }
 
 

@@ -70,6 +70,20 @@ def test_axe_finds_nothing(chromium: Browser, live: Live, state: str, options: d
         assert not page.evaluate(OVERFLOWS)
 
 
+@pytest.mark.parametrize("state", ["one answer", "many"])
+def test_it_can_be_mirrored_and_twice_as_large(chromium: Browser, live: Live, state: str) -> None:
+    """As for a language that is written from the right; 200 % of 1,000 pixels leave 500."""
+    with opened(chromium, live, viewport={"width": 500, "height": 320}) as page:
+        page.evaluate("document.documentElement.dir = 'rtl'")
+        expect(page.locator("#status")).to_have_text("")
+        STATES[state](page)
+        assert not page.evaluate(OVERFLOWS)
+        left, right = (page.locator(name).first.bounding_box() for name in (".percent", ".name"))
+        assert left and right and left["x"] < right["x"]
+        for code in page.locator("pre").all():
+            assert code.evaluate("code => getComputedStyle(code).direction") == "ltr"
+
+
 def test_axe_would_find_something(chromium: Browser, live: Live) -> None:
     with opened(chromium, live) as page:
         page.evaluate("document.querySelector('.brand img').removeAttribute('alt')")
