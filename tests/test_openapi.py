@@ -80,6 +80,9 @@ def test_it_is_an_openapi_document_whose_examples_fit_its_schemas(settings: str,
     assert shown > 30
 
 
+BROWSERS = ("/sw.js", "/manifest.webmanifest", "/share", "/offline", "/examples/{version}/{number:int}")
+
+
 def test_every_route_is_documented_and_nothing_else() -> None:
     app = create_app(Settings())
     served = set()
@@ -89,7 +92,7 @@ def test_every_route_is_documented_and_nothing_else() -> None:
             continue
         assert isinstance(route, Route)
         if not route.include_in_schema:
-            assert route.path in ("/sw.js", "/manifest.webmanifest", "/share")  # a browser's, as those are
+            assert route.path in BROWSERS  # as those in /static are
             continue
         methods = route.methods or set()
         assert ("GET" in methods) == ("HEAD" in methods)  # as the document says in general
