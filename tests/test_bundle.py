@@ -113,6 +113,7 @@ CARD_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "other mean": (lambda card: card["preprocess"].update(mean=[0.5, 0.5, 0.5]), "another mean or std"),
     "other std": (lambda card: card["preprocess"].update(std=[0.5, 0.5, 0.5]), "another mean or std"),
     "too few golden photos": (lambda card: card["golden"].update(photos=card["golden"]["photos"][:5]), "golden"),
+    "examples by another word": (lambda card: card["golden"].update(examples="yes"), "examples"),
     "a loose tolerance": (lambda card: card["golden"].update(tolerance=9), "tolerance"),
     "a mean of two": (lambda card: card["preprocess"].update(mean=[0.5, 0.5]), "three numbers"),
     "a mean of words": (lambda card: card["preprocess"].update(mean=["a", "b", "c"]), "not a complete bundle card"),

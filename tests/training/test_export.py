@@ -40,7 +40,12 @@ def bundle(run: Path) -> Path:
     """That run exported as int8."""
     said = io.StringIO()
     with redirect_stdout(said):
-        assert main(["export", str(run), "--out", str(run.parent / "models/drawn"), "--about", "Drawn bears."]) == 0
+        assert (
+            main(
+                ["export", str(run), "--out", str(run.parent / "models/drawn"), "--about", "Drawn bears.", "--examples"]
+            )
+            == 0
+        )
     assert len(said.getvalue().splitlines()) == 2  # none of NNCF's
     return run.parent / "models/drawn"
 
@@ -50,6 +55,7 @@ def test_the_bundle_loads_and_its_card_says_where_it_comes_from(run: Path, bundl
     summary = json.loads((run / "run.json").read_text())
     assert (card["name"], card["about"], card["classes"]) == ("drawn", "Drawn bears.", sorted(KINDS))
     assert card["precision"] == "int8"
+    assert card["golden"]["examples"]
     assert card["training"]["lane"] == "fast"
     assert card["training"]["split_sha256"] == summary["split_sha256"]
     assert card["training"]["data"]["hash"] == summary["data"]["hash"]
