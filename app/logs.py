@@ -24,8 +24,9 @@ from app.outcome import Outcome
 # Asked every few seconds, by machines: no line tells that all is well, nor again that the process starts or stops.
 PROBES = ("/livez", "/readyz", "/metrics")
 EXPECTED: tuple[list[str], ...] = ([], ["starting"], ["draining"])
-# What these say below ERROR we say ourselves (uvicorn), or it holds URLs (httpx2's INFO, httpcore2's DEBUG).
-QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx2", "httpcore2")
+# What these say below ERROR we say ourselves (uvicorn), or it holds URLs (httpx2's INFO, httpcore2's DEBUG), or is said
+# at each try while the collector of traces is away (opentelemetry).
+QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx2", "httpcore2", "opentelemetry")
 
 MAX_DETAIL = 200  # characters; a decoder's words may quote the photo
 MAX_TRACEBACK = 8_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app import assets, docs, examples, respond
-from app.errors import Refusal
+from app.errors import Refusal, SettingError
 from app.feedback import FeedbackFolder
 from app.fetch import Fetcher, HostPolicy
 from app.logs import log
@@ -24,6 +24,11 @@ from app.routes import ROUTES
 from app.service import Service
 from app.settings import Settings
 from app.web import TRACING_HEADERS, BodyLimits, KeyGuard, PageHeaders, Recorder
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from app.traces import Tracing
 
 # Told None when the bundle is at work, or what went wrong.
 Loaded = Callable[[BaseException | None], None]
@@ -34,12 +39,18 @@ HTTP_CODES = {
 }
 
 
-def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Loaded = lambda _: None) -> Starlette:
+def create_app(
+    settings: Settings,
+    *,
+    fetcher: Fetcher | None = None,
+    exporter: SpanExporter | None = None,
+    loaded: Loaded = lambda _: None,
+) -> Starlette:
     """The ASGI app. It answers at once while the bundle loads beside it; `loaded` is called when that has ended.
 
-    `fetcher` replaces the one for the real network. Raises SettingError.
+    `fetcher` replaces the one for the real network, `exporter` the one for spans. Raises SettingError.
     """
-    feedback = create_feedback(settings)
+    feedback, tracing = create_feedback(settings), create_tracing(settings, exporter)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -50,10 +61,12 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None, loaded: Lo
             yield {"service": service}
             loading.cancel()
             service.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     return Starlette(
         routes=[*ROUTES, *docs.ROUTES, *assets.ROUTES, *examples.ROUTES],
-        middleware=create_middleware(settings),
+        middleware=create_middleware(settings, tracing),
         exception_handlers={
             Refusal: on_refusal,
             HTTPException: on_http_exception,
@@ -85,9 +98,22 @@ def create_feedback(settings: Settings) -> FeedbackFolder | None:
     return FeedbackFolder(settings.feedback_dir, int(settings.feedback_max_mb * 1e6))
 
 
-def create_middleware(settings: Settings) -> list[Middleware]:
-    """From the outside in: page headers, the record of all, CORS where set, limits of the body, the key where set."""
-    middleware = [Middleware(PageHeaders), Middleware(Recorder)]
+def create_tracing(settings: Settings, exporter: SpanExporter | None) -> Tracing | None:
+    """What makes spans and sends them, if they are wanted. Raises SettingError, also without the traces extra."""
+    if settings.traces == "none":
+        return None
+    try:  # only now, as it takes a quarter of a second to import
+        from app.traces import Tracing
+    except ImportError as error:
+        raise SettingError(f"--traces otlp needs the traces extra of pyproject.toml: {error}.") from error
+    return Tracing(exporter)
+
+
+def create_middleware(settings: Settings, tracing: Tracing | None) -> list[Middleware]:
+    """From the outside in: traces where set, page headers, the record of all, CORS where set, limits of the body, the
+    key where set."""
+    middleware = [Middleware(tracing.around)] if tracing else []
+    middleware += [Middleware(PageHeaders), Middleware(Recorder)]
     if settings.cors_origins:
         middleware.append(
             Middleware(

@@ -94,8 +94,8 @@ class Metrics:
         """Count a request that has ended."""
         self._requests.labels(outcome.route, outcome.method, str(outcome.status)).inc()
         self._total.labels(outcome.route).observe(outcome.total_s)
-        for step, seconds in outcome.steps:
-            self._steps[step].observe(seconds)
+        for step in outcome.steps:
+            self._steps[step.name].observe(step.seconds)
         for said in outcome.answers:
             self._answers.labels(said.first, said.verdict).inc()
         if outcome.agreed is not None:

@@ -36,14 +36,22 @@ class Said:
     similarity: float | None
 
 
+@dataclass(frozen=True)
+class Step:
+    """A measured part of the work on a request: fetch, wait, decode or infer. `started_ns` counts from 1970."""
+
+    name: str
+    started_ns: int
+    seconds: float
+
+
 @dataclass
 class Outcome:
     """One request. `route` is a pattern of ours, never a path that a client wrote; `method` is one of METHODS or OTHER.
 
-    `traceparent` is the header to send back: the caller's trace, and this request as a span of it. `steps` are (fetch,
-    wait, decode or infer, seconds), one for each photo; `answers` of each photo that got one; `agreed`
-    whether a person's label was the verdict, where one was sent;
-    `refusals` the codes of the request's or its photos' refusals.
+    `traceparent` is the header to send back: the caller's trace, and this request as a span of it. `steps` are
+    those of each photo; `answers` of each photo that got one; `agreed` whether a person's label was the verdict, where
+    one was sent; `refusals` the codes of the request's or its photos' refusals.
     """
 
     method: str = OTHER
@@ -52,7 +60,7 @@ class Outcome:
     traceparent: str = ""
     status: int = NOBODY_LISTENED
     total_s: float = 0.0
-    steps: list[tuple[str, float]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     answers: list[Said] = field(default_factory=list)
     agreed: bool | None = None
     refusals: list[str] = field(default_factory=list)
@@ -63,15 +71,18 @@ class Outcome:
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Add the time that this takes, also where it raises."""
-        started = time.perf_counter()
+        started_ns, started = time.time_ns(), time.perf_counter()
         try:
             yield
         finally:
-            self.steps.append((step, time.perf_counter() - started))
+            self.steps.append(Step(step, started_ns, time.perf_counter() - started))
 
-    def answered(self, answer: Answer, bundle: str, wait_s: float) -> None:
-        """A photo got its answer from that version of a bundle."""
-        self.steps += [("wait", wait_s), ("decode", answer.decode_s), ("infer", answer.infer_s)]
+    def answered(self, answer: Answer, bundle: str, arrived_ns: int, wait_s: float) -> None:
+        """A photo that came to the line at `arrived_ns` got its answer from that version of a bundle."""
+        started_ns = arrived_ns
+        for step, seconds in (("wait", wait_s), ("decode", answer.decode_s), ("infer", answer.infer_s)):
+            self.steps.append(Step(step, started_ns, seconds))
+            started_ns += round(seconds * 1e9)
         self.answers.append(Said(*answer.predictions[0], answer.verdict, answer.similarity))
         self.bundle = bundle
 
@@ -83,8 +94,8 @@ class Outcome:
     def seconds(self) -> dict[str, float]:
         """The seconds of each step, all photos together, in the order in which the steps were first taken."""
         sums: dict[str, float] = {}
-        for step, seconds in self.steps:
-            sums[step] = sums.get(step, 0.0) + seconds
+        for step in self.steps:
+            sums[step.name] = sums.get(step.name, 0.0) + step.seconds
         return sums
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -111,8 +112,9 @@ async def classify(
         answer = classifier.classify(photo, wanted)
         return answer, as_json(answer, classifier.bundle, options)
 
+    arrived_ns = time.time_ns()
     (answer, result), waited = await service.admission.run(work, admitted=admitted)
-    outcome_of(request.scope).answered(answer, classifier.bundle.version, waited)
+    outcome_of(request.scope).answered(answer, classifier.bundle.version, arrived_ns, waited)
     return result
 
 

@@ -131,6 +131,11 @@ class Settings:
     feedback_dir: Path | None = option(None, "folder that keeps what is sent to /feedback, which is off without", Path)
     feedback_max_mb: float = option(500.0, "most that is kept there, in megabytes", number(float, 0.001, 1_000_000))
     log_format: str = option("text", "lines of the log: text, or json for programs", one_of("text", "json"))
+    traces: str = option(
+        "none",
+        "spans of requests: none, or otlp: to the collector that OTEL_* variables name (needs the traces extra)",
+        one_of("none", "otlp"),
+    )
     drain_s: float = option(20.0, "longest wait for running requests on SIGTERM, in seconds", number(float, 0, 300))
     api_key_file: Path | None = option(None, "file with the key that guards the API (or TELLAPART_API_KEY)", Path)
     api_key: str = option(

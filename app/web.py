@@ -94,8 +94,10 @@ class Recorder:
 
 
 def begin(scope: Scope) -> Outcome:
-    """The outcome of a request that begins, with what is known by its head."""
+    """The outcome of a request that begins, with what is known by its head; traces, where on, begin it first."""
     outcome, headers = outcome_of(scope), Headers(scope=scope)
+    if outcome.id:
+        return outcome
     outcome.method = scope["method"] if scope["method"] in METHODS else OTHER
     matching = (route.path for route in scope["app"].routes if route.matches(scope)[0] is not Match.NONE)
     outcome.route = next(matching, UNMATCHED)

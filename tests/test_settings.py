@@ -32,6 +32,7 @@ DEFAULTS = {
     "feedback_dir": None,
     "feedback_max_mb": 500,
     "log_format": "text",
+    "traces": "none",
     "drain_s": 20,
     "api_key_file": None,
     "api_key": "",
@@ -74,6 +75,7 @@ VALUES = [
     ("feedback_dir", "kept", Path("kept"), "/srv/kept", Path("/srv/kept")),
     ("feedback_max_mb", "0.001", 0.001, "1000000", 1_000_000),
     ("log_format", "json", "json", "text", "text"),
+    ("traces", "otlp", "otlp", "none", "none"),
     ("drain_s", "0", 0, "300", 300),
 ]
 
@@ -148,6 +150,7 @@ BAD = [
     ("cors_origins", "https://example.org/page", "origins such as https://example.org"),
     ("cors_origins", "*", "origins such as https://example.org"),
     ("log_format", "xml", "one of text, json"),
+    ("traces", "on", "one of none, otlp"),
     ("drain_s", "-1", "a number from 0 to 300"),
     ("drain_s", "301", "a number from 0 to 300"),
     ("api_key_file", "/nowhere/key", "a file"),

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+from starlette.applications import Starlette
 
 from app.errors import CODES
 from tests.drawings import bear, jpeg
@@ -66,6 +67,13 @@ def error(status: int, body: bytes) -> tuple[int, str]:
     assert content["error"].keys() == {"code", "message", "hint"}
     assert CODES[content["error"]["code"]][0] == status
     return status, content["error"]["code"]
+
+
+def scope_of(app: Starlette, path: str, **changes: Any) -> dict[str, Any]:
+    """What a server tells an app, whose lifespan has begun, of a GET: for what no client lets through."""
+    known = {"type": "http", "http_version": "1.1", "scheme": "http", "method": "GET", "path": path, "root_path": ""}
+    told = {"server": ("test", 80), "query_string": b"", "headers": [], "state": {"service": app.state.service}}
+    return {**known, **told, **changes}
 
 
 def post(live: Live, *photos: bytes, **options: Any) -> httpx2.Response:
