@@ -78,12 +78,12 @@ class Server(uvicorn.Server):
         self._signals += 1
         when = "at once" if self._signals > 1 else f"within {self._settings.drain_s:g} s"
         log.info("tellapart stops %s, on %s.", when, signal.Signals(sig).name)
+        service = getattr(self.app.state, "service", None)  # none yet, if the signal comes this early
+        if service is not None:
+            service.draining = True
         if self._signals > 1:
             self.force_exit = self.should_exit = True
         elif sig == signal.SIGTERM:
-            service = getattr(self.app.state, "service", None)  # none yet, if the signal comes this early
-            if service is not None:
-                service.draining = True
             self._loop.call_soon_threadsafe(self._loop.call_later, LISTEN_ON_S, self._leave)
         else:
             self.should_exit = True

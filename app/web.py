@@ -84,7 +84,9 @@ class Recorder:
         try:
             await self.app(scope, receive, send)
             return
-        except asyncio.CancelledError:  # by the server, whose time to drain is over: nobody else cancels a request
+        except asyncio.CancelledError:  # by uvicorn, whose time to drain is over; by Ray Serve, whose client has left
+            if not scope["state"]["service"].draining:
+                return
             refusal = Refusal("draining", "The service is shutting down.", retry_after_s=5)
         except Exception as error:  # noqa: BLE001 (what it is stands in the log, and is not told to the client)
             outcome.fault = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -15,7 +16,7 @@ from app import logs
 from app.logs import JsonFormatter
 from app.outcome import continue_trace, request_id
 from tests.test_http import HTML, URL, running, upload
-from tests.wire import TEDDY
+from tests.wire import TEDDY, scope_of
 
 SECRET = "s3cret"
 SPANS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -165,6 +166,22 @@ def test_a_fault_is_one_line_with_its_traceback_and_a_500_with_its_id(
     assert line["traceback"].startswith("Traceback (most recent call last):\n")
     assert line["traceback"].endswith("KeyError: 'two\\nlines'\n")
     assert "default-src 'none'" in response.headers["content-security-policy"]
+
+
+def test_a_request_that_the_server_gives_up_while_nothing_ends_is_499(client: TestClient, lines: Lines) -> None:
+    """Ray Serve cancels requests whose clients have left; uvicorn does it at its end alone."""
+    form = (b"content-type", b"multipart/form-data; boundary=b")
+    scope = scope_of(client.app, "/upload", method="POST", headers=[form, (b"content-length", b"99")])
+    sent: list[Any] = []
+
+    async def cancelled() -> None:
+        answering = asyncio.create_task(client.app(scope, asyncio.Event().wait, sent.append))
+        await asyncio.sleep(0.01)
+        answering.cancel()
+        await answering
+
+    asyncio.run(cancelled())
+    assert (lines.last()["route"], lines.last()["status"], "error" in lines.last(), sent) == ("/upload", 499, False, [])
 
 
 def test_nothing_that_a_client_wrote_is_in_any_line(client: TestClient, lines: Lines) -> None:
