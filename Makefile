@@ -1,24 +1,29 @@
 # make serve: the service, with only what serving needs.   make test: everything, a real browser included.
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help serve test check audit sbom bench bench-peers lock image clean .venv .venv-test
+.PHONY: help serve test test-ray check audit sbom bench bench-peers lock image clean .venv .venv-test
 
 help:
 	@echo "make serve   serve the bundled bears at http://127.0.0.1:8000 (settings: TELLAPART_*, see README.md)"
 	@echo "make test    lint, types and every test, a real browser included (CORPUS=DIR: on the files of DIR too)"
+	@echo "make test-ray   the tests of deploy/ray_serve.py: a real Ray on this machine, which it installs in .venv-ray (0.6 GB)"
 	@echo "make check   lint, types and security rules only"
 	@echo "make audit   known weaknesses of what serving needs (asks PyPI, so it needs a connection)"
 	@echo "make sbom    sbom.json: what serving needs, as CycloneDX"
 	@echo "make bench   the figures in docs/bench.md, measured on this machine in some 40 minutes (the rivals' rows go)"
 	@echo "make bench-peers   the same beside LitServe, BentoML, Ray Serve, which it installs in .venv-peers (6 GB each)"
 	@echo "make image   the container image tellapart, by docker (ENGINE=podman: by podman); see docs/deploy.md"
-	@echo "make lock    requirements.txt anew: the newest versions that pyproject.toml allows, with their hashes"
+	@echo "make lock    requirements.txt anew: the newest versions that pyproject.toml allows, with their hashes (EXTRA=traces: of that extra too)"
 
 serve: .venv/.installed
 	@exec .venv/bin/python -m app serve
 
 test: check
 	.venv-test/bin/python -m pytest
+
+# Ray and what it needs warn at import, which make test would take for errors.
+test-ray: .venv-ray/.installed
+	.venv-ray/bin/python -m pytest -W ignore tests/ray
 
 check: .venv-test/.installed
 	.venv-test/bin/ruff check .
@@ -53,7 +58,7 @@ bench-peers: .venv-test/.installed $(PEERS:%=%/.installed)
 lock: .venv/.installed
 	.venv/bin/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --only-binary :all: \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
-		--output-file requirements.txt pyproject.toml
+		$(if $(EXTRA),--extra $(EXTRA)) --output-file requirements.txt pyproject.toml
 
 ENGINE ?= docker
 MODEL ?= models/bears
@@ -77,7 +82,12 @@ endef
 
 .venv-test/.installed: pyproject.toml
 	$(call venv,.venv-test)
-	@.venv-test/bin/uv pip install --quiet --python .venv-test/bin/python -r pyproject.toml --extra train --group lint --group audit --group test
+	@.venv-test/bin/uv pip install --quiet --python .venv-test/bin/python -r pyproject.toml --extra train --extra traces --group lint --group audit --group test
+	@touch $@
+
+.venv-ray/.installed: pyproject.toml
+	$(call venv,.venv-ray)
+	@.venv-ray/bin/uv pip install --quiet --python .venv-ray/bin/python -r pyproject.toml --extra ray pytest pytest-timeout
 	@touch $@
 
 # What the peers' own examples need, and what our decode and engine need; all as new as it goes.
@@ -89,4 +99,4 @@ $(PEERS:%=%/.installed): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-test .venv-peers
+	rm -rf .venv .venv-test .venv-ray .venv-peers

@@ -21,6 +21,11 @@ from app.settings import Settings
 WAITING_PER_STREAM = 20
 
 
+def waiting_room(settings: Settings, plan: Plan) -> int:
+    """How many may wait for a thread."""
+    return WAITING_PER_STREAM * plan.streams if settings.max_waiting is None else settings.max_waiting
+
+
 class Service:
     """Everything that requests share; made by the app's lifespan."""
 
@@ -29,8 +34,7 @@ class Service:
         self.fetcher = fetcher
         self.feedback = feedback
         self._plan = Plan(settings.threads or usable_cores())
-        waiting = WAITING_PER_STREAM * self._plan.streams if settings.max_waiting is None else settings.max_waiting
-        self.admission = Admission(self._plan.workers, waiting)
+        self.admission = Admission(self._plan.workers, waiting_room(settings, self._plan))
         self.draining = False
         self.metrics = Metrics(self)
         self._reloader = Reloader(settings.model, self._load)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_the_service_is_built_here_and_given_time_to_leave() -> None:
 
 def test_images_are_pinned_by_tag_and_by_no_digest_that_nobody_looked_up() -> None:
     assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", COMPOSE["services"]["prometheus"]["image"])
+
+
+def test_ray_serve_is_given_settings_that_there_are_and_time_for_an_upload() -> None:
+    """tests/ray starts what it describes."""
+    config = yaml.safe_load((DEPLOY / "ray_serve.yaml").read_text())
+    (application,) = config["applications"]
+    variables = application["runtime_env"]["env_vars"]
+    assert set(variables) <= {f"TELLAPART_{setting.name.upper()}" for setting in fields(Settings)}
+    settings = build({}, variables)
+    assert (settings.threads, ROOT / settings.model) == (1, Settings().model)
+    assert config["http_options"]["request_timeout_s"] > settings.body_timeout_s + settings.request_timeout_s
 
 
 @pytest.mark.parametrize("text", [(DEPLOY / "prometheus.yml").read_text(), with_key("prometheus.yml")])
