@@ -11,7 +11,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from app.card import CARD, WEIGHTS, is_name, strict_json
+from app import strict_json
+from app.card import CARD, MOST_PARTS, WEIGHTS, is_name
 from app.errors import BundleError
 from app.graph import Places
 
@@ -67,7 +68,7 @@ def tensor_places(folder: Path) -> Places:
         length = int.from_bytes(file.read(8), "little")
         if length > MOST_HEADER_BYTES:
             raise ValueError(f"its header has {length:,} bytes, more than the {MOST_HEADER_BYTES:,} of any bundle")
-        header = strict_json(file.read(length))
+        header = strict_json.loads(file.read(length), MOST_PARTS)
     if not all(map(is_name, header)):
         raise ValueError("it has tensors whose names cannot be shown")
     spans = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app import strict_json
 from app.answer import VERDICTS, Calibration
 from app.image import MAX_SIZE, Preprocess
 
@@ -61,23 +62,13 @@ class Expected:
 
 def load(data: bytes) -> dict[str, Any]:
     """The card that these bytes are. Raises ValueError."""
-    card = strict_json(data)
+    card = strict_json.loads(data, MOST_PARTS)
     if not isinstance(card, dict) or type(card.get("format")) is not int or card["format"] != FORMAT:
         raise ValueError(f"not a bundle of format {FORMAT}, the only one this version reads")
     _check_depth(card, MOST_DEPTH)
     # 1e999 and a lone surrogate could be loaded, but never sent
     json.dumps(card, ensure_ascii=False, allow_nan=False).encode()
     return card
-
-
-def strict_json(data: bytes) -> Any:
-    """JSON of not too many parts, no key twice, no NaN. Raises ValueError."""
-    if sum(data.count(mark) for mark in (b"[", b"{", b",")) > MOST_PARTS:
-        raise ValueError(f"not JSON of at most {MOST_PARTS:,} parts")
-    try:
-        return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_without_twins)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
 
 
 def check_classes(classes: object) -> tuple[str, ...]:
@@ -238,14 +229,3 @@ def _check_depth(value: dict[str, Any] | list[Any], most: int) -> None:
     for each in value.values() if isinstance(value, dict) else value:
         if isinstance(each, dict | list):
             _check_depth(each, most - 1)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("it has a key twice")
-    return found

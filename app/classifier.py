@@ -13,24 +13,30 @@ from app import answer, doctor, outside
 from app.bundle import Bundle, GoldenPhoto, read_bundle
 from app.engine import Engine, OpenVinoEngine, Outputs
 from app.errors import BundleError, SettingError
-from app.image import MAX_PIXELS, Photo, model_input, read_photo
+from app.image import MAX_PIXELS, Photo, Pixels, model_input, read_photo
 
 # An int8 bundle's golden answers were made with integer arithmetic; torch computes the same weights in float.
 TORCH_INT8_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one photo got. Times in seconds."""
+class Judgement:
+    """What the network makes of pixels. Times in seconds."""
 
     predictions: answer.Predictions
     verdict: str
     similarity: float | None  # to the photos that trained; None where the bundle cannot tell
+    outputs: Outputs
+    infer_s: float
+
+
+@dataclass(frozen=True)
+class Answer(Judgement):
+    """What one photo got."""
+
     photo: Photo
     notes: tuple[dict[str, str], ...]  # what was done to the photo, and what may hurt its answer
-    outputs: Outputs
     decode_s: float
-    infer_s: float
 
 
 class Abandoned(Exception):
@@ -58,14 +64,18 @@ class Classifier:
         notes = (*photo.notes, *doctor.notes(doctor.measure(photo, pixels), self.bundle.usual))
         if not wanted():
             raise Abandoned
-        decoded = time.perf_counter()
+        decode_s = time.perf_counter() - started
+        return Answer(**vars(self.judge(pixels)), photo=photo, notes=notes, decode_s=decode_s)
+
+    def judge(self, pixels: Pixels) -> Judgement:
+        """The same for the network's input, uint8 [size, size, 3] RGB, upright, however it was made."""
+        started = time.perf_counter()
         outputs = self.engine.infer(pixels[None])
         row = answer.probabilities(outputs.logits[0], self.bundle.calibration.temperature)
         ranked = answer.predictions(self.bundle.classes, row)
         near = None if self._reference is None else float(outside.similarity(outputs.features, self._reference)[0])
         verdict = answer.verdict(ranked, near, self.bundle.calibration)
-        inferred = time.perf_counter()
-        return Answer(ranked, verdict, near, photo, notes, outputs, decoded - started, inferred - decoded)
+        return Judgement(ranked, verdict, near, outputs, time.perf_counter() - started)
 
 
 def create_engine(name: str, bundle: Bundle, streams: int) -> Engine:

@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.log_writer import NAME, Writer
-from app.outcome import Outcome
+from app.outcome import PROBES, Outcome
 
-# Asked every few seconds, by machines: no line tells that all is well, nor again that the process starts or stops.
-PROBES = ("/livez", "/readyz", "/metrics")
+# Asked every few seconds: no line tells that all is well, nor again that the process starts or stops.
+QUIET_ROUTES = (*PROBES, "/metrics")
 EXPECTED: tuple[list[str], ...] = ([], ["starting"], ["draining"])
 # What these say below ERROR we say ourselves (uvicorn), or it holds URLs (httpx2's INFO, httpcore2's DEBUG), or is said
 # at each try while the collector of traces is away (opentelemetry).
@@ -39,7 +39,7 @@ log = logging.getLogger(NAME)
 
 def log_request(outcome: Outcome) -> None:
     """Write the line of a request that has ended; a fault's traceback is part of it."""
-    if outcome.route in PROBES and outcome.refusals in EXPECTED:
+    if outcome.route in QUIET_ROUTES and outcome.refusals in EXPECTED:
         return
     level = logging.ERROR if outcome.fault else logging.INFO
     if log.isEnabledFor(level):

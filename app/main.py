@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app import assets, docs, examples, respond
+from app import assets, dialects, docs, examples, respond
 from app.errors import Refusal, SettingError
 from app.feedback import FeedbackFolder
 from app.fetch import Fetcher, HostPolicy
@@ -65,7 +65,7 @@ def create_app(
                 await asyncio.to_thread(tracing.close)
 
     return Starlette(
-        routes=[*ROUTES, *docs.ROUTES, *assets.ROUTES, *examples.ROUTES],
+        routes=[*ROUTES, *dialects.ROUTES, *docs.ROUTES, *assets.ROUTES, *examples.ROUTES],
         middleware=create_middleware(settings, tracing),
         exception_handlers={
             Refusal: on_refusal,
@@ -120,8 +120,8 @@ def create_middleware(settings: Settings, tracing: Tracing | None) -> list[Middl
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", *TRACING_HEADERS],
-                expose_headers=[*TRACING_HEADERS, "ETag", "Retry-After", "Server-Timing"],
+                allow_headers=["Authorization", dialects.JSON_LENGTH, *TRACING_HEADERS],
+                expose_headers=[*TRACING_HEADERS, "ETag", "Retry-After", "Server-Timing", dialects.JSON_LENGTH],
             )
         )
     max_bytes = int(settings.max_upload_mb * 1e6)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.classifier import Answer
+from app.classifier import Answer, Judgement
 from app.errors import Refusal
 
 UNMATCHED = "unmatched"
 OTHER = "other"
+PROBES = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # routes that machines ask every few seconds
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 NOBODY_LISTENED = 499  # what nginx logs where the client left before there was an answer
 
@@ -77,10 +78,14 @@ class Outcome:
         finally:
             self.steps.append(Step(step, started_ns, time.perf_counter() - started))
 
-    def answered(self, answer: Answer, bundle: str, arrived_ns: int, wait_s: float) -> None:
-        """A photo that came to the line at `arrived_ns` got its answer from that version of a bundle."""
+    def answered(self, answer: Judgement, bundle: str, arrived_ns: int, wait_s: float) -> None:
+        """A photo that came to the line at `arrived_ns` got its answer from that version of a bundle.
+
+        One that came as pixels was not decoded.
+        """
+        decoded = [("decode", answer.decode_s)] if isinstance(answer, Answer) else []
         started_ns = arrived_ns
-        for step, seconds in (("wait", wait_s), ("decode", answer.decode_s), ("infer", answer.infer_s)):
+        for step, seconds in [("wait", wait_s), *decoded, ("infer", answer.infer_s)]:
             self.steps.append(Step(step, started_ns, seconds))
             started_ns += round(seconds * 1e9)
         self.answers.append(Said(*answer.predictions[0], answer.verdict, answer.similarity))

@@ -18,6 +18,7 @@ from app.outcome import outcome_of
 from app.settings import ROOT
 
 MOST_OF_ACCEPT = 500  # characters; of 30 KB of commas it would take 30 ms each time to tell what is preferred
+DIALECTS = ("/v2/", "/hf/")  # addresses of other APIs, whose clients read their own errors and no pages
 SHORT_SIDE = 512  # pixels: a browser scales photos down to this or, as the decoder does, to twice what is resized to
 
 _templates = Environment(
@@ -53,10 +54,17 @@ def answer(scope: Scope, template: str, content: Mapping[str, Any], status: int 
     return JSONResponse(content, status, {"Vary": "Accept"})
 
 
-def refusal_response(scope: Scope, refusal: Refusal) -> Response:
-    """A refusal in the one error shape, or as a page that says the same; the request's outcome learns of it."""
+def refusal_response(scope: Scope, refusal: Refusal, beside: Mapping[str, Any] | None = None) -> Response:
+    """A refusal in the one error shape, or as a page that says the same; the request's outcome learns of it.
+
+    At an address of another API it has that one's shape, {"error": "message and hint"}, with what stands `beside` it.
+    """
     outcome_of(scope).refused(refusal)
-    response = answer(scope, "index.html", refusal.as_json(), refusal.status)
+    if f"{scope['path']}/".startswith(DIALECTS):
+        sentences = f"{refusal.message} {refusal.hint}".strip()
+        response: Response = JSONResponse({**(beside or {}), "error": sentences}, refusal.status)
+    else:
+        response = answer(scope, "index.html", refusal.as_json(), refusal.status)
     if refusal.retry_after_s is not None:
         response.headers["Retry-After"] = str(refusal.retry_after_s)
     return response

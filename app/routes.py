@@ -197,8 +197,12 @@ def sha256(data: bytes) -> str:
 
 
 def respond_with(request: Request, result: dict[str, Any]) -> Response:
-    """The result in the face that the client prefers, with Server-Timing in milliseconds."""
-    response = respond.answer(request.scope, "index.html", result)
+    """The result in the face that the client prefers."""
+    return with_timing(request, respond.answer(request.scope, "index.html", result))
+
+
+def with_timing(request: Request, response: Response) -> Response:
+    """The response with Server-Timing, in milliseconds, if any photo was answered."""
     if seconds := outcome_of(request.scope).seconds():
         response.headers["Server-Timing"] = ", ".join(f"{step};dur={1000 * s:.1f}" for step, s in seconds.items())
     return response

@@ -14,7 +14,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Refusal
-from app.outcome import METHODS, OTHER, UNMATCHED, Outcome, continue_trace, outcome_of, request_id
+from app.outcome import METHODS, OTHER, PROBES, UNMATCHED, Outcome, continue_trace, outcome_of, request_id
 from app.respond import refusal_response
 
 IDLE_BODY_S = 5.0
@@ -32,7 +32,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",  # without any a form would be sent as if from nowhere: see check_same_site
 }
 TRACING_HEADERS = ("X-Request-ID", "traceparent")
-OPEN_PATHS = ("/", "/offline", "/manifest.webmanifest", "/sw.js", "/livez", "/readyz", "/openapi.json", "/docs")
+OPEN_PATHS = ("/", "/offline", "/manifest.webmanifest", "/sw.js", "/openapi.json", "/docs", *PROBES)
 
 
 class PageHeaders:

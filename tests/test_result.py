@@ -34,7 +34,7 @@ def an_answer(data: bytes | None = None) -> Answer:
     cam[0, 2, 0, 6] = 3
     photo = read_photo(data or jpeg(bear("teddys", 0)), enough=512)
     outputs = Outputs(np.zeros((1, 3), np.float32), np.zeros((1, 512), np.float32), cam)
-    return Answer(PREDICTIONS, "teddys", None, photo, photo.notes, outputs, decode_s=0.0, infer_s=0.0)
+    return Answer(PREDICTIONS, "teddys", None, outputs, 0.0, photo=photo, notes=photo.notes, decode_s=0.0)
 
 
 OPTIONS = [
