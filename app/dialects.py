@@ -46,7 +46,7 @@ async def infer_all(request: Request, classifier: Classifier, body: bytes) -> Re
     bundle = classifier.bundle
     given_length = ", ".join(request.headers.getlist(JSON_LENGTH)) or None
     asked, _ = await request.state.service.admission.run(
-        lambda _: tensors.read_request(body, given_length, bundle.preprocess.size, MAX_FILES)
+        lambda _, body=body: tensors.read_request(body, given_length, bundle.preprocess.size, MAX_FILES)
     )
     del body  # the photos are copies; of 20 MB one is enough
     results = []

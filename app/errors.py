@@ -52,6 +52,10 @@ class Refusal(Exception):
         """The one error shape: {"error": {"code", "message", "hint"}}."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
 
+    def as_text(self) -> str:
+        """Message and hint, for those whose errors are one text."""
+        return f"{self.message} {self.hint}"
+
 
 class OriginRefusal(Refusal):
     """A site answered a fetch with another status than 200.

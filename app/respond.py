@@ -57,17 +57,21 @@ def answer(scope: Scope, template: str, content: Mapping[str, Any], status: int 
 def refusal_response(scope: Scope, refusal: Refusal, beside: Mapping[str, Any] | None = None) -> Response:
     """A refusal in the one error shape, or as a page that says the same; the request's outcome learns of it.
 
-    At an address of another API it has that one's shape, {"error": "message and hint"}, with what stands `beside` it.
+    At an address of another API it has that one's shape, {"error": message and hint}, with what stands `beside` it.
     """
     outcome_of(scope).refused(refusal)
-    if f"{scope['path']}/".startswith(DIALECTS):
-        sentences = f"{refusal.message} {refusal.hint}".strip()
-        response: Response = JSONResponse({**(beside or {}), "error": sentences}, refusal.status)
+    if is_dialect(scope["path"]):
+        response: Response = JSONResponse({**(beside or {}), "error": refusal.as_text()}, refusal.status)
     else:
         response = answer(scope, "index.html", refusal.as_json(), refusal.status)
     if refusal.retry_after_s is not None:
         response.headers["Retry-After"] = str(refusal.retry_after_s)
     return response
+
+
+def is_dialect(path: str) -> bool:
+    """Whether the address is one of another API."""
+    return f"{path}/".startswith(DIALECTS)
 
 
 def about(scope: Scope) -> dict[str, Any]:

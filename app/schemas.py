@@ -56,9 +56,9 @@ def schemas(classes: Sequence[str] | None, max_files: int) -> dict[str, Json]:
     """Every schema of the document by name. Without `classes`, a class may be any text."""
     return {
         "Answer": _answer(),
-        "Answers": _object(
+        "Answers": record(
             "What was seen on several photos, or why one was refused, in the order sent.",
-            results=_array({"oneOf": [ref("Answer"), ref("Error")]}, minItems=2, maxItems=max_files),
+            results=array({"oneOf": [ref("Answer"), ref("Error")]}, minItems=2, maxItems=max_files),
         ),
         "Prediction": {
             "description": "A class and its probability.",
@@ -72,14 +72,14 @@ def schemas(classes: Sequence[str] | None, max_files: int) -> dict[str, Json]:
             **TEXT,
             **({"enum": list(classes)} if classes else {}),
         },
-        "Heatmap": _object(
+        "Heatmap": record(
             "Where a class was seen: 1 most, 0 not at all. Rows from the top; 7 × 7 for an input of 224 pixels. "
             "It lies on `box`, all that the network sees: left, top, width, height as shares of the upright sides.",
-            **{"class": ref("Class"), "grid": _array(_array(SHARE)), "box": _array(SHARE, minItems=4, maxItems=4)},
+            **{"class": ref("Class"), "grid": array(array(SHARE)), "box": array(SHARE, minItems=4, maxItems=4)},
         ),
-        "Error": _object(
+        "Error": record(
             "Why a request, or one photo of several, was refused.",
-            error=_object(
+            error=record(
                 "A code for programs, sentences for people.",
                 code={**TEXT, "enum": list(CODES)},
                 message=TEXT,
@@ -93,34 +93,34 @@ def schemas(classes: Sequence[str] | None, max_files: int) -> dict[str, Json]:
             "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://",
             "maxLength": 2048,
         },
-        "Feedback": _object(
+        "Feedback": record(
             "What became of a photo and the label that a person gave it.",
             label={"anyOf": [ref("Class"), {"const": OUTSIDE}]},
             kept={"description": "Whether it is new, or new with this label.", "type": "boolean"},
             verdict={"anyOf": [ref("Class"), {"enum": list(VERDICTS)}]},
             agrees={"description": "Whether the verdict is the label.", "type": "boolean"},
-            model=_object("Which model said so.", name=TEXT, version=TEXT),
+            model=record("Which model said so.", name=TEXT, version=TEXT),
         ),
         "Card": _card(),
-        "Alive": _object("The process answers.", status={"const": "alive"}),
-        "Ready": _object("Photos would be answered.", status={"const": "ready"}),
+        "Alive": record("The process answers.", status={"const": "alive"}),
+        "Ready": record("Photos would be answered.", status={"const": "ready"}),
         "Document": {"description": "An OpenAPI document.", "type": "object", "required": ["openapi", "paths"]},
     }
 
 
 def _answer() -> Json:
-    image = _object(
+    image = record(
         "The photo as it was read, upright.",
         format={**TEXT, "enum": FORMATS},
         width=COUNT,
         height=COUNT,
-        notes=_array(_object("What was done to it, or may hurt its answer.", code={**TEXT, "enum": NOTES}, text=TEXT)),
+        notes=array(record("What was done to it, or may hurt its answer.", code={**TEXT, "enum": NOTES}, text=TEXT)),
     )
-    found = _object(
+    found = record(
         "What was seen on one photo.",
-        predictions=_array(ref("Prediction"), minItems=1),
+        predictions=array(ref("Prediction"), minItems=1),
         verdict={"anyOf": [ref("Class"), {"enum": list(VERDICTS)}]},
-        model=_object("Which model said so.", name=TEXT, version=TEXT),
+        model=record("Which model said so.", name=TEXT, version=TEXT),
         image=image,
     )
     found["properties"] |= {
@@ -135,7 +135,7 @@ def _answer() -> Json:
 
 
 def _card() -> Json:
-    plan = _object(
+    plan = record(
         "How the cores are used, and how the last reload ended.",
         engine=TEXT,
         threads=COUNT,
@@ -144,17 +144,17 @@ def _card() -> Json:
         max_waiting={"type": "integer", "minimum": 0},
         last_reload={
             "anyOf": [
-                _object("When, and how it ended.", at=TEXT, outcome={**TEXT, "enum": ["loaded", "refused"]}),
+                record("When, and how it ended.", at=TEXT, outcome={**TEXT, "enum": ["loaded", "refused"]}),
                 {"type": "null"},
             ]
         },
     )
-    found = _object(
+    found = record(
         "The bundle's model.json, and the plan.",
         format={"const": FORMAT},
         name=TEXT,
         version=TEXT,
-        classes=_array(ref("Class"), minItems=2, uniqueItems=True),
+        classes=array(ref("Class"), minItems=2, uniqueItems=True),
         preprocess={"type": "object"},
         precision=TEXT,
         golden={"type": "object"},
@@ -169,12 +169,12 @@ def _card() -> Json:
     return found
 
 
-def _object(description: str, **properties: Json) -> Json:
+def record(description: str, **properties: Json) -> Json:
     """An object that always has these properties."""
     return {"description": description, "type": "object", "required": list(properties), "properties": properties}
 
 
-def _array(items: Json, **bounds: Any) -> Json:
+def array(items: Json, **bounds: Any) -> Json:
     return {"type": "array", "items": items, **bounds}
 
 
@@ -202,3 +202,8 @@ def examples(bundle: Bundle | None) -> Json:
 def error_example(code: str) -> Json:
     """A refusal with that code."""
     return Refusal(code, MEANINGS[code]).as_json()
+
+
+def sentence_example(code: str) -> Json:
+    """The same as other APIs say it."""
+    return {"error": Refusal(code, MEANINGS[code]).as_text()}

@@ -86,7 +86,7 @@ def test_its_commands_do_what_they_say(client: TestClient) -> None:
         assert program == "curl"
         request = httpx2.URL(next(word for word in words if word.startswith("http")))
         assert (request.host, request.port) == ("bears.example.org", 8001)
-        headers, files, data, query = {}, {}, {}, {}
+        headers, files, data, query, body = {}, {}, {}, {}, b""
         for flag, value in pairwise(words):
             if flag == "-H":
                 headers |= dict([value.split(": ")])
@@ -94,13 +94,17 @@ def test_its_commands_do_what_they_say(client: TestClient) -> None:
                 files = {value.partition("=@")[0]: TEDDY}
             elif flag == "-F":
                 data = dict([value.split("=", 1)])
+            elif flag == "-d":
+                body = value.encode()
+            elif flag == "--data-binary":
+                body = {"@photo.jpg": TEDDY}[value]
             elif flag == "--data-urlencode":
                 query = dict([value.split("=", 1)])
         if "url" in query:
             assert "-G" in words
             query = {"url": URL}  # instead of the example's
-        method = "POST" if files else "GET"
-        answer = client.request(method, request.path, headers=headers, files=files or None, data=data, params=query)
+        sent = {"content": body} if body else {"files": files or None, "data": data}
+        answer = client.request("POST" if files or body else "GET", request.path, headers=headers, params=query, **sent)
         assert answer.status_code == 200, command
 
 
