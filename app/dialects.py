@@ -107,7 +107,8 @@ async def answer_hugging_face(request: Request, classifier: Classifier, body: by
 def read_hugging_face(body: bytes) -> tuple[bytes, int | None]:
     """The photo and top_k of {"inputs": base64, "parameters": {…}}. Raises Refusal("bad_request")."""
     content = read_object(body)
-    inputs, parameters = content.get("inputs"), content.get("parameters") or {}
+    inputs, parameters = content.get("inputs"), content.get("parameters")
+    parameters = {} if parameters is None else parameters
     if not isinstance(inputs, str) or not isinstance(parameters, dict):
         raise Refusal("bad_request", "inputs must be a photo in base64, parameters an object.")
     top_k = parameters.get("top_k")

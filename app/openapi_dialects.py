@@ -148,7 +148,7 @@ def _input(name: str, shape: Json, data: Json) -> Json:
 
 def _hugging_face(settings: Settings) -> Json:
     parameters = {
-        "type": "object",
+        "type": ["object", "null"],
         "properties": {
             "top_k": {"type": ["integer", "null"], "minimum": 1},
             "function_to_apply": {"enum": ["softmax", None]},

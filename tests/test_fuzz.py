@@ -8,6 +8,7 @@ leads to a photo, or to what is none.
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,16 +43,24 @@ PHOTOS = [
 ]
 OTHERS = [PHOTOS[0][:900], PHOTOS[1][:60] + bytes(40) + PHOTOS[1][100:], b"<html>"]
 PHOTO_PATHS = ("/upload", "/classify-url", "/feedback")
+MODEL_PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+OTHER_APIS = ("/hf", "/v2", *(path + end for path in MODEL_PATHS for end in ("", "/ready", "/infer")))
+FEW = 20  # examples for those: the photos are the same, and most GETs are tried without the key
 CONFIG = {
     "seed": 4,
     "request-timeout": LONG_S,
     "generation": {"max-examples": 150, "unique-inputs": True, "no-shrink": True, "database": "none"},
     "checks": {"max_response_time": LONG_S},
+    "phases": {"stateful": {"enabled": False}},  # whose links it guesses: from any answer's `name` to the model's
     "auth": {"openapi": {"bearer": {"bearer": KEY}}},
     # A body of the right shape may still be no photo, a URL of the right shape one that may not be fetched.
     "operations": [
-        {"include-path": path, "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 304, *refused]}}}
-        for path, refused in {path: [400, 413, 415, 422] for path in PHOTO_PATHS}.items()
+        {
+            "include-path": path,
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 304, 400, 413, 415, 422]}},
+            "generation": {"max-examples": 150 if path in PHOTO_PATHS else FEW},
+        }
+        for path in (*PHOTO_PATHS, *OTHER_APIS)
     ],
 }
 
@@ -105,8 +114,13 @@ def running(folder: Path) -> Iterator[ASGIApp]:
 
 @schemathesis.hook
 def flatmap_body(context: schemathesis.HookContext, body: Any) -> st.SearchStrategy[Any]:
-    """Half of the files are photos."""
+    """Half of the files are photos, and so are most of those in base64."""
     photo, other = st.sampled_from(PHOTOS), st.sampled_from(OTHERS)
+    if context.operation is not None and context.operation.path == "/hf":
+        if isinstance(body, bytes):
+            return st.one_of(photo, other)
+        if isinstance(body, dict) and isinstance(body.get("inputs"), str):
+            return photo.map(lambda chosen: {**body, "inputs": b64encode(chosen).decode()})
     if isinstance(body, dict) and "file" in body and isinstance(body.get("label"), str):
         return st.one_of(photo, other).map(lambda file: {**body, "file": file})
     if not isinstance(body, dict) or not isinstance(body.get("file"), list):
@@ -148,6 +162,8 @@ def test_the_service_does_what_its_document_says(tmp_path: Path) -> None:
     assert not wrong, "\n\n".join(wrong)
     assert {path for path, status in answers if status == 200} == document["paths"].keys()
     assert {path for path, status in answers if status == 405} == document["paths"].keys()
+    assert {status for path, status in answers if path == "/hf"} >= {200, 400, 401, 405, 415, 422}
+    assert {status for path, status in answers if path.endswith("/infer")} >= {200, 400, 401, 404, 405}
     assert {status for path, status in answers if path == "/upload"} >= {200, 400, 401, 405, 415, 422}
     assert {status for path, status in answers if path == "/feedback"} >= {200, 400, 401, 405, 415, 422}
     assert {status for path, status in answers if path == "/classify-url"} >= {200, 400, 401, 405, 415, 422}
