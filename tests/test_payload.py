@@ -1,0 +1,62 @@
+"""JSON objects and photos in base64, as requests of other APIs hold them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import textwrap
+
+import pytest
+
+from app.errors import Refusal
+from app.payload import MOST_MARKS, PIECE, photo_of, read_object
+from tests.wire import TEDDY
+
+PACKED = base64.b64encode(TEDDY)
+
+
+def test_an_object_is_read() -> None:
+    assert read_object(b' {"a": [1]} ') == {"a": [1]}
+
+
+@pytest.mark.parametrize("data", [b"[]", b"1", b"null", b'"forged"', b"", b'{"forged"}', b'{"a": 1e}', b"\xff\xd8\xff"])
+def test_what_is_no_object_is_refused_in_words_of_ours(data: bytes) -> None:
+    with pytest.raises(Refusal) as caught:
+        read_object(data)
+    assert caught.value.code == "bad_request"
+    assert caught.value.message.startswith("The request is no")
+    assert caught.value.message.endswith(".")
+    assert "forged" not in caught.value.message
+
+
+@pytest.mark.parametrize("mark", [b"[", b"{", b'"'])
+def test_lists_objects_and_texts_are_counted_before_they_are_read(mark: bytes) -> None:
+    with pytest.raises(Refusal, match="more than 500,000 lists and texts"):
+        read_object(mark * (MOST_MARKS + 1))
+    with pytest.raises(Refusal, match="not JSON"):
+        read_object(mark * MOST_MARKS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [TEDDY, PACKED, textwrap.fill(PACKED.decode(), 76).encode(), PACKED.replace(b"A", b"\r\n A\t"), PACKED + b"\n"],
+    ids=["as it is", "base64", "lines", "spaces", "a line's end"],
+)
+def test_a_photo_is_found_as_it_is_or_in_base64(data: bytes) -> None:
+    assert photo_of(data) == TEDDY
+
+
+@pytest.mark.parametrize("size", [PIECE * 3 // 4 - 1, PIECE * 3 // 4, PIECE * 3 // 4 + 1, 3 * PIECE])
+def test_a_long_one_is_decoded_in_pieces(size: int) -> None:
+    data = os.urandom(size)
+    assert photo_of(base64.b64encode(data)) == data
+    assert photo_of(base64.encodebytes(data)) == data
+
+
+@pytest.mark.parametrize("data", [b"text", b"<svg>", PACKED[:-1], PACKED + b"=", b"\xff" + PACKED, b"="])
+def test_what_is_neither_comes_back_or_is_no_photo(data: bytes) -> None:
+    assert photo_of(data) in (data, base64.b64decode(b"text"))
+
+
+def test_nothing_is_nothing() -> None:
+    assert photo_of(b"") == b""
