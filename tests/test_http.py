@@ -375,7 +375,7 @@ def test_a_key_guards_all_but_the_page_and_the_probes() -> None:
     with running(api_key="s3cret") as client:
         for path in ("/", "/livez", "/readyz"):
             assert client.get(path).status_code == 200
-        for path in ("/model", "/classify-url?url=x", "/metrics", "/v2"):
+        for path in ("/model", "/classify-url?url=x", "/metrics"):
             response = client.get(path)
             assert error(response) == (401, "unauthorized")
             assert response.headers["www-authenticate"].startswith("Basic ")

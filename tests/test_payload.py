@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from app.errors import Refusal
-from app.payload import MOST_MARKS, PIECE, photo_of, read_object
+from app.payload import MOST_COMMAS, MOST_MARKS, PIECE, photo_of, read_object
 from tests.wire import TEDDY
 
 PACKED = base64.b64encode(TEDDY)
@@ -29,12 +29,30 @@ def test_what_is_no_object_is_refused_in_words_of_ours(data: bytes) -> None:
     assert "forged" not in caught.value.message
 
 
-@pytest.mark.parametrize("mark", [b"[", b"{", b'"'])
-def test_lists_objects_and_texts_are_counted_before_they_are_read(mark: bytes) -> None:
-    with pytest.raises(Refusal, match="more than 500,000 lists and texts"):
-        read_object(mark * (MOST_MARKS + 1))
+@pytest.mark.parametrize(
+    ("mark", "most"), [(b",", MOST_COMMAS), (b"[", MOST_MARKS), (b"{", MOST_MARKS), (b'"', MOST_MARKS)]
+)
+def test_parts_are_counted_before_they_are_read(mark: bytes, most: int) -> None:
+    with pytest.raises(Refusal, match="too much JSON: send tensors in binary"):
+        read_object(mark * (most + 1))
     with pytest.raises(Refusal, match="not JSON"):
-        read_object(mark * MOST_MARKS)
+        read_object(mark * most)
+
+
+def lists(shape: tuple[int, ...]) -> bytes:
+    """Noughts in JSON, in lists of lists of that shape."""
+    within = b"0"
+    for length in reversed(shape):
+        within = b"[" + b",".join([within] * length) + b"]"
+    return within
+
+
+@pytest.mark.parametrize("shape", [(16 * 224 * 224 * 3,), (4, 224, 224, 3)])
+def test_16_photos_fit_as_numbers_and_4_in_lists_of_lists(shape: tuple[int, ...]) -> None:
+    pixels = lists(shape)
+    assert len(read_object(b'{"data": %s}' % pixels)["data"]) == shape[0]
+    with pytest.raises(Refusal, match="too much JSON"):
+        read_object(b'{"data": [%s, %s]}' % (pixels, pixels))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from starlette.routing import Mount, Route
 
 from app.web import HEADERS, OPEN_PATHS, KeyGuard
 from tests.live import Live, live_service
+from tests.test_dialects import INFER, MODEL, image
 from tests.test_http import running, upload
 from tests.test_logs import TIME
 from tests.wire import BODY, FORM_TYPE, TEDDY, connection, error, exchange, form, get, head, post, read_response, until
@@ -33,6 +35,8 @@ def service() -> Iterator[Live]:
 # ── headers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 AUTHORIZED = f"Authorization: Bearer {KEY}"
+INFERS = f"POST {INFER} HTTP/1.1"
+TENSOR = json.dumps(image(TEDDY)).encode()
 ALL = {
     "the page": (head(line="GET / HTTP/1.1"), 200),
     "its head": (head(line="HEAD / HTTP/1.1"), 200),
@@ -43,6 +47,9 @@ ALL = {
     "an answer as a page": (head_of(BODY, AUTHORIZED, "Accept: text/html") + BODY, 200),
     "no HTTP": (b"hello\r\n\r\n", 400),
     "a bad request": (head(AUTHORIZED, line="GET /classify-url HTTP/1.1"), 400),
+    "a tensor": (head_of(TENSOR, AUTHORIZED, line=INFERS) + TENSOR, 200),
+    "no tensor": (head_of(b"{}", AUTHORIZED, line=INFERS) + b"{}", 400),
+    "no model": (head(AUTHORIZED, line="GET /v2/models/nothing HTTP/1.1"), 404),
     "two lengths": (head("Content-Length: 5", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
     "no key": (head(line="GET /model HTTP/1.1"), 401),
     "nothing there": (head(AUTHORIZED, line="GET /nothing HTTP/1.1"), 404),
@@ -76,7 +83,7 @@ def test_page_headers_are_on_every_answer(service: Live, name: str) -> None:
 
 
 def test_what_is_not_there_is_not_there(service: Live) -> None:
-    for path in ("/v2/models", "/hf", "/redoc", "/admin", "/.git/config", "/static/../app/main.py"):
+    for path in ("/v1/models", "/v2.", "/redoc", "/admin", "/.git/config", "/static/../app/main.py"):
         status, _, answer = exchange(service.port, head(AUTHORIZED, line=f"GET {path} HTTP/1.1"))
         assert error(status, answer) == (404, "not_found")
     status, _, answer = exchange(service.port, head_of(BODY, AUTHORIZED, line="POST /feedback HTTP/1.1") + BODY)
@@ -196,6 +203,7 @@ def in_the_query(text: str) -> list[bytes]:
     names = ("url", "top_k", "explain", "thumbnail", text)
     queries = [f"{quoted(name)}={quoted(text)}" for name in names] + [quoted(text)]
     lines = [f"GET /classify-url?{query} HTTP/1.1" for query in queries] + [f"GET /{quoted(text)} HTTP/1.1"]
+    lines += [f"GET /v2/models/{quoted(text)} HTTP/1.1", f"GET {MODEL}/versions/{quoted(text)}/ready HTTP/1.1"]
     lines += [f"GET /static/{quoted(text)} HTTP/1.1", f"GET /classify-url?url=http://{quoted(text)}.test/ HTTP/1.1"]
     return [head(AUTHORIZED, line=line) for line in lines]
 
@@ -223,10 +231,22 @@ def in_a_form(text: str) -> list[bytes]:
     return [head_of(body, AUTHORIZED) + body for body in bodies]
 
 
+def in_json(text: str) -> list[bytes]:
+    good = image(TEDDY)["inputs"][0]
+    tensors = [{**good, key: text} for key in good] + [{**good, "data": [text]}, {text: text}, text]
+    requests = [{"id": text, "inputs": [tensor]} for tensor in tensors] + [
+        {"inputs": [good], "outputs": [{"name": text}]}
+    ]
+    requests += [{"inputs": [good], "parameters": text}, {text: text}, text, {"inputs": text}]
+    bodies = [json.dumps(request, ensure_ascii=False).encode() for request in requests] + [text.encode()]
+    lines = (INFERS, "POST /hf HTTP/1.1")
+    return [head_of(body, AUTHORIZED, line=line) + body for body in bodies for line in lines]
+
+
 @pytest.mark.parametrize("face", ["application/json", "text/html"])
 def test_nothing_that_a_client_wrote_comes_back_or_stands_in_the_log(service: Live, face: str) -> None:
     for text in FORGED:
-        for sent in (*in_the_query(text), *in_a_header(text), *in_a_form(text)):
+        for sent in (*in_the_query(text), *in_a_header(text), *in_a_form(text), *in_json(text)):
             if b"Accept" not in sent:
                 sent = sent.replace(b"Authorization:", f"Accept: {face}\r\nAuthorization:".encode(), 1)
             status, headers, answer = exchange(service.port, sent)

@@ -8,20 +8,25 @@ import pytest
 
 from bench.service import cpu_s
 from tests.live import Live, live_service
+from tests.test_dialects import INFER
 from tests.wire import BOUNDARY, FORM_TYPE, connection, get, head, read_response, upload_head
 
 BAR_S = 0.04  # of CPU for a request of 32 KB, or a read of 64 KB
 KB = 1000
 HEADERS = (
-    "Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Type", "Cookie", "Expect", "Forwarded",
-    "If-Modified-Since", "If-None-Match", "If-Range", "Origin", "Range", "TE", "traceparent", "Upgrade",
-    "X-Forwarded-For", "X-Request-ID",
+    "Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Encoding", "Content-Type", "Cookie", "Expect",
+    "Forwarded", "If-Modified-Since", "If-None-Match", "If-Range", "Inference-Header-Content-Length", "Origin", "Range",
+    "TE", "traceparent", "Upgrade", "X-Forwarded-For", "X-Request-ID",
 )  # fmt: skip
 FILLERS = {
     "commas": ",", "semicolons": ";", "pairs": "a=b; ", "types": "a/b;q=0.1,", "ranges": "bytes=0-0,", "quotes": '"',
     "escapes": '\\"', "spaces": "x \t", "dashes": "--", "tags": 'W/"a", ', "base64": "Basic eDp5", "percent": "%41",
 }  # fmt: skip
-PATHS = ("GET /static/page.css", "GET /model", "GET /metrics", "POST /upload", "GET /classify-url?url=x", "GET /")
+INFERS = f"POST {INFER}"
+PATHS = (
+    "GET /static/page.css", "GET /model", "GET /metrics", "POST /upload", "GET /classify-url?url=x", "GET /",
+    INFERS, "POST /hf",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,24 @@ def test_no_form_does(service: Live, name: str) -> None:
     filler = DUST[name].encode()
     body = start + filler * (4000 * KB // len(filler)) + f"\r\n--{BOUNDARY}--\r\n".encode()
     assert cpu_of(service, upload_head(body) + body) < 4000 / 64 * BAR_S
+
+
+GRAINS = {
+    "numbers": "200,", "long numbers": "7" * 40 + ",", "longer numbers": "7" * 4000 + ",", "words": "true,",
+    "fractions": "0.123456789e-7,", "lists": "[],", "lists in lists": "[", "objects": "{},", "texts": '"",',
+    "escapes": "\\n", "spaces": " ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRAINS)
+def test_no_json_does(service: Live, name: str) -> None:
+    """Most of it is refused before it is read; the rest while another thread may run."""
+    filler = GRAINS[name]
+    for start, end in (('{"inputs": [', "1]}"), ('{"inputs": "', '"}')):
+        body = (start + filler * (4000 * KB // len(filler)) + end).encode()
+        for line in (INFERS, "POST /hf"):
+            sent = upload_head(body, line=f"{line} HTTP/1.1") + body
+            assert cpu_of(service, sent) < 4000 / 64 * BAR_S
 
 
 def test_no_body_in_small_packets_does(service: Live) -> None:
