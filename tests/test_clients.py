@@ -23,7 +23,7 @@ from tritonclient.utils import InferenceServerException
 from app.bundle import read_bundle
 from app.image import model_input, read_photo
 from tests.bundles import SHIPPED
-from tests.live import Live, live_service
+from tests.live import ROOT, Live, live_service
 from tests.photos import photo
 from tests.wire import TEDDY, post
 
@@ -188,3 +188,23 @@ def test_the_hubs_errors_say_what_we_say(hub: InferenceClient, live: Live) -> No
         hub.image_classification(TEDDY, top_k=0)
     with pytest.raises(HfHubHTTPError, match=r"This needs the service's key\."):
         InferenceClient(model=f"{live.url}/hf", token="wrong").image_classification(TEDDY)
+
+
+def test_the_guides_examples_work(
+    hub: InferenceClient,
+    live: Live,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    guide = (ROOT / "docs" / "api.md").read_text()
+    triton_example, hub_example = re.findall(r"```python\n([^`]*(?:triton|huggingface)[^`]*)```", guide)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_bytes(TEDDY)
+    monkeypatch.chdir(tmp_path)
+    for example in (triton_example, hub_example):
+        exec(example.replace("127.0.0.1:8000", f"127.0.0.1:{live.port}").replace("KEY", KEY), {})
+    verdict, first, second = capsys.readouterr().out.splitlines()
+    assert verdict.startswith("[b'teddys'] [[0.0")
+    assert first.startswith("teddys 0.9")
+    assert second.startswith("black 0.0")

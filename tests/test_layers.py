@@ -12,7 +12,7 @@ import pytest
 from app.settings import ROOT
 
 WEB = {"starlette", "uvicorn", "h11", "httpx2", "httpcore2", "anyio", "jinja2", "multipart", "python_multipart"}
-PURE = ("image", "bundle", "engine", "answer", "admission")
+PURE = ("image", "bundle", "engine", "answer", "admission", "tensors", "payload")
 MAX_LINES = 300
 
 

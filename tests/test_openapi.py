@@ -23,6 +23,7 @@ from app.openapi import document
 from app.settings import Settings
 from tests.bundles import SHIPPED
 from tests.photos import photo
+from tests.test_dialects import INFER, image
 from tests.test_http import HTML, URL, FakeFetcher, running, upload
 from tests.wire import TEDDY
 
@@ -190,10 +191,15 @@ def test_answers_hold_no_key_that_is_not_documented(client: TestClient) -> None:
     check("post", "/upload", upload(client, b"text"))
     check("get", "/classify-url", client.get(f"/classify-url{extras}", params={"url": URL}))
     check("get", "/classify-url", client.get("/classify-url"))
-    check("get", "/model", client.get("/model"))
-    for path in ("/livez", "/readyz"):
-        schema = found["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-        validator(found, schema).validate(client.get(path).json())
+    for path in ("/model", "/livez", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready"):
+        check("get", path, client.get(path))
+    for path in ("/v2/models/{name}", "/v2/models/{name}/ready"):
+        check("get", path, client.get(path.replace("{name}", BEARS.name)))
+        check("get", path, client.get(path.replace("{name}", "nobears")))
+    check("post", "/hf", client.post("/hf", content=TEDDY))
+    check("post", "/hf", client.post("/hf", content=b"text"))
+    for sent in (image(TEDDY, TEDDY) | {"id": "a"}, image(TEDDY, b"text"), {}):
+        check("post", "/v2/models/{name}/infer", client.post(INFER, json=sent))
 
 
 def example(path: str, operation: dict[str, Any]) -> tuple[str, dict[str, Any]]:
