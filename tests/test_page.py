@@ -144,7 +144,7 @@ def test_several_answers_in_order() -> None:
 
 
 def test_refusal_in_words_with_its_hint() -> None:
-    scope = {"type": "http", "headers": [(b"accept", b"text/html")], "state": {"service": Starting()}}
+    scope = {"type": "http", "path": "/", "headers": [(b"accept", b"text/html")], "state": {"service": Starting()}}
     response = respond.refusal_response(scope, Refusal("busy", "The service is busy.", retry_after_s=3))
     assert (response.status_code, response.headers["retry-after"]) == (503, "3")
     shown = text(bytes(response.body).decode())
