@@ -82,7 +82,7 @@ def _named(bundle: Bundle | None) -> list[Json]:
     """What the paths of the model name: it, and its version."""
     name, version = (bundle.name, bundle.version) if bundle else ("bears", "1")
     known: list[Json] = [{"enum": [name]}, {"enum": [version]}] if bundle else [{}, {}]
-    what = ("name", "The model's name, as /v2/models and /model have it.", name), ("version", "Its version.", version)
+    what = ("name", "The model's name, as /model has it.", name), ("version", "Its version.", version)
     return [
         parameter(key, says, {**TEXT, **schema}, where="path", required=True, example=example)
         for (key, says, example), schema in zip(what, known, strict=True)
