@@ -14,15 +14,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app import __version__, respond, tensors
+from app.admission import Wanted
 from app.bundle import Bundle
-from app.classifier import Classifier
+from app.classifier import Classifier, Judgement
 from app.errors import Refusal
 from app.forms import MAX_FILES
 from app.image import Pixels
-from app.outcome import outcome_of
 from app.payload import photo_of, read_object
 from app.result import Options
-from app.routes import classify, in_time, take_classifier, with_timing
+from app.routes import classify, in_time, run_one, take_classifier, with_timing
 from app.service import Service
 
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -71,9 +71,12 @@ async def classify_either(request: Request, classifier: Classifier, photo: bytes
     """Predictions and verdict for a photo's bytes or the network's input, of a request that was admitted."""
     if isinstance(photo, bytes):
         return await classify(request, classifier, photo, Options(), admitted=True)
-    judged, waited = await request.state.service.admission.run(lambda _: classifier.judge(photo), admitted=True)
-    outcome_of(request.scope).answered(judged, classifier.bundle.version, waited)
-    return {"predictions": judged.predictions, "verdict": judged.verdict}
+
+    def work(_: Wanted) -> tuple[Judgement, Result]:
+        judged = classifier.judge(photo)
+        return judged, {"predictions": judged.predictions, "verdict": judged.verdict}
+
+    return await run_one(request, classifier, work, admitted=True)
 
 
 def outputs_of(results: Sequence[Result], classes: Sequence[str]) -> dict[str, tensors.Output]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from starlette.routing import Route
 from app import respond
 from app.admission import Wanted
 from app.bundle import Bundle
-from app.classifier import Answer, Classifier
+from app.classifier import Answer, Classifier, Judgement
 from app.errors import Refusal
 from app.feedback import FeedbackFolder, check_label, check_same_site
 from app.forms import read_form
@@ -106,12 +106,19 @@ async def classify(
     request: Request, classifier: Classifier, photo: bytes, options: Options, *, admitted: bool = False
 ) -> dict[str, Any]:
     """One photo's way through admission, decoder, engine and answer; all but the waiting in a worker thread."""
-    service: Service = request.state.service
 
     def work(wanted: Wanted) -> tuple[Answer, dict[str, Any]]:
         answer = classifier.classify(photo, wanted)
         return answer, as_json(answer, classifier.bundle, options)
 
+    return await run_one(request, classifier, work, admitted=admitted)
+
+
+async def run_one(
+    request: Request, classifier: Classifier, work: Callable[[Wanted], tuple[Judgement, T]], *, admitted: bool
+) -> T:
+    """What is made of one photo once its turn in the line has come; the request's outcome learns of the answer."""
+    service: Service = request.state.service
     arrived_ns = time.time_ns()
     (answer, result), waited = await service.admission.run(work, admitted=admitted)
     outcome_of(request.scope).answered(answer, classifier.bundle.version, arrived_ns, waited)

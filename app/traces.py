@@ -19,11 +19,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import SettingError
-from app.logs import PROBES
+from app.logs import QUIET_ROUTES
 from app.outcome import OTHER, TRACE_FLAGS, UNMATCHED, Outcome, outcome_of
 from app.web import begin, only
 
-NOT_TRACED = (*PROBES, "/static", "/sw.js", "/manifest.webmanifest")
+NOT_TRACED = (*QUIET_ROUTES, "/static", "/sw.js", "/manifest.webmanifest")
 TRACEPARENT_LENGTH = 55  # what a later version of the header may add is not for us
 FLUSH_S = 2.0  # what the collector gets on shutdown to take the last spans
 
