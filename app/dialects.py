@@ -48,7 +48,7 @@ async def infer_all(request: Request, classifier: Classifier, body: bytes) -> Re
     asked, _ = await request.state.service.admission.run(
         lambda _, body=body: tensors.read_request(body, given_length, bundle.preprocess.size, MAX_FILES)
     )
-    del body  # the photos are copies; of 20 MB one is enough
+    del body  # its photos have been copied; of 20 MB one copy is enough
     results = []
     for number, photo in enumerate(asked.photos, 1):
         try:

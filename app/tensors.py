@@ -48,14 +48,14 @@ def read_request(body: bytes, json_length: str | None, size: int, most_photos: i
     the network's input. Raises Refusal("bad_request")."""
     text, binary = _split(body, json_length)
     content = read_object(text)
-    name = content.get("id")
-    if name is not None and (not isinstance(name, str) or len(name) > MOST_ID):
+    given_id = content.get("id")
+    if given_id is not None and (not isinstance(given_id, str) or len(given_id) > MOST_ID):
         raise _bad(f"The id must be a text of up to {MOST_ID} characters.")
     outputs = _read_outputs(content)
     inputs = _list_of_objects(content, "inputs")
     if len(inputs) != 1:
         raise _bad(f"Send exactly one input: {_either(INPUTS)}.")
-    return Asked(name, _read_input(inputs[0], binary, size, most_photos), outputs)
+    return Asked(given_id, _read_input(inputs[0], binary, size, most_photos), outputs)
 
 
 def write_response(head: Json, outputs: Mapping[str, Output], binary: Mapping[str, bool]) -> tuple[bytes, int | None]:
