@@ -81,7 +81,7 @@ def test_it_is_an_openapi_document_whose_examples_fit_its_schemas(settings: str,
     assert shown > 30
 
 
-BROWSERS = ("/sw.js", "/manifest.webmanifest", "/share", "/offline", "/examples/{version}/{number:int}")
+BROWSERS = ("/sw.js", "/manifest.webmanifest", "/share", "/offline", "/examples/{version}/{number}")
 
 
 def test_every_route_is_documented_and_nothing_else() -> None:
