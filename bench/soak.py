@@ -1,6 +1,6 @@
 """Whether the service stays as it is: `python -m bench.soak` keeps it busy for 15 minutes, 5 % of it hostile.
 
-tests/attacks/test_soak.py does the same for a minute.
+tests/attacks/test_soak.py does the same for half a minute.
 """
 
 from __future__ import annotations

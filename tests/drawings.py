@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,12 @@ KINDS = {
 
 def bear(kind: str, seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     """A bear of that kind, RGB; the same for the same seed."""
+    return _drawn(kind, seed, size).copy()
+
+
+@cache
+def _drawn(kind: str, seed: int, size: tuple[int, int]) -> Image.Image:
+    """That bear, drawn once: it takes a tenth of a second, and some are asked for a hundred times."""
     random = np.random.default_rng([seed, *kind.encode()])
     look = KINDS[kind]
     width, height = size[0] * SCALE, size[1] * SCALE
@@ -79,7 +87,7 @@ def _grass(image: Image.Image, top: int, random: np.random.Generator) -> None:
     for _ in range(900):
         x, y = random.uniform(0, image.width), random.uniform(top, image.height + 20)
         light = random.normal(0, 16)
-        blade = tuple(int(np.clip(c + light + tint, 0, 255)) for c in (122, 128, 62))
+        blade = _shade((122, 128, 62), light + tint)
         draw.line((x, y, x + random.normal(0, 8), y - random.uniform(14, 36)), fill=blade, width=2)
 
 
@@ -122,13 +130,20 @@ def _furry(
     draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=colour)
     count = int(rx * ry / 9)
     angles, distances = random.uniform(0, 2 * np.pi, count), np.sqrt(random.uniform(0, 1, count))
-    for angle, distance in zip(angles, distances, strict=True):
-        cos, sin = np.cos(angle), np.sin(angle)
-        light = 18 * (-cos - sin) * distance + random.normal(0, 10)
-        shade = tuple(int(np.clip(c + light, 0, 255)) for c in colour)
+    chances = random.normal(0, (10, 2, 2), (count, 3)).tolist()
+    for angle, distance, (glint, *ruffled) in zip(angles.tolist(), distances.tolist(), chances, strict=True):
+        cos, sin = math.cos(angle), math.sin(angle)
+        light = 18 * (-cos - sin) * distance + glint
+        shade = _shade(colour, light)
         start = (x + rx * distance * cos, y + ry * distance * sin)
-        end = (start[0] + 9 * cos + random.normal(0, 2), start[1] + 9 * sin + random.normal(0, 2))
+        end = (start[0] + 9 * cos + ruffled[0], start[1] + 9 * sin + ruffled[1])
         draw.line((start, end), fill=shade, width=2)
+
+
+def _shade(colour: Colour, light: float) -> Colour:
+    """The colour, lighter or darker by so much."""
+    red, green, blue = (int(min(max(part + light, 0), 255)) for part in colour)
+    return red, green, blue
 
 
 def _face(draw: ImageDraw.ImageDraw, x: float, y: float, head: float) -> None:
