@@ -16,6 +16,7 @@ from tests.test_page import answer, render, serving, text, without_marks
 TEMPLATES = [ROOT / "templates" / f"{name}.html" for name in ("base", "index", "card", "offline")]
 USES = re.compile(r"""(?:WORDS|words)\.(\w+)|WORDS\["(\w+)"\]|\b(?:say|trouble)\(\s*"([\w ]+)"|\["([\w ]+)", WORDS\]""")
 UNTRANSLATED = {
+    "tellapart",
     "aaa",
     "bbb",
     "bears",
