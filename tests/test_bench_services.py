@@ -12,7 +12,7 @@ import pytest
 from app.bundle import read_bundle
 from app.classifier import load_classifier
 from app.cpu import Plan
-from bench import plans, soak
+from bench import plans, sizing, soak
 from bench.bundles import INT8, f32_bundle
 from bench.hostile import AS_EXPECTED, Act
 from bench.load import get, upload
@@ -102,7 +102,12 @@ def test_a_soak_gets_the_answers_that_it_expects() -> None:
         assert held["memory_mb"] > 50
         assert held["threads"] > 1
         assert held["descriptors"] > 3
-        assert room(ours.port) == 22
+        assert room(ours.port) == (2, 20)
+        loops, opens, peak = sizing.measure(ours.port, 2, 0.1, 1)
+    assert loops.keys() == {1, 2 + sizing.SPARE_CLIENTS}
+    assert opens.keys() == {*sizing.SHARES}
+    assert peak > 0
+    assert sizing.shown(loops[1])["infer_ms"] > 1
 
 
 def test_the_f32_bundle_is_whole_and_agrees(tmp_path: Path) -> None:
