@@ -2,7 +2,7 @@
 them. Nothing is measured here, and nothing waits.
 
 A replica works on up to `servers` requests, each at a speed that depends on how many they are, as threads share cores
-(limited processor sharing). With speeds of 1 it is the M/G/c/K queue of the textbooks.
+(limited processor sharing). With speeds of 1 it is the textbooks' M/G/c/K queue.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ Balancer = Callable[[Sequence[int], random.Random], int]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a replica is: the speed of each request with 1, 2, … of them worked on, and the places to wait."""
+    """What a replica is: with 1, 2, … requests worked on, the speed of each, and the seconds of work (at a speed of 1)
+    from which one that begins then draws its own; and the places to wait."""
 
-    speeds: tuple[float, ...]
+    speeds: Sequence[float]
+    works: Sequence[Sequence[float]]
     places: float  # math.inf: nobody is refused
 
     @property
@@ -34,13 +36,14 @@ class Shape:
 class Replica:
     """One replica at a moment of simulated time."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, chance: random.Random) -> None:
         self.shape = shape
         self.changes = 0  # of the moment of its next end
+        self._chance = chance
         self._now = 0.0
         self._progress = 0.0  # the work that a request which had always been worked on would have got
         self._worked_on: list[tuple[float, int]] = []  # heap of the progress at which a request ends, and its number
-        self._line: deque[tuple[float, int]] = deque()
+        self._line: deque[int] = deque()
 
     @property
     def next_end(self) -> float:
@@ -49,14 +52,14 @@ class Replica:
             return math.inf
         return self._now + (self._worked_on[0][0] - self._progress) / self._speed
 
-    def arrive(self, now: float, number: int, work: float) -> bool:
-        """Take a request that needs `work` seconds of a replica by itself; False where it is refused."""
+    def arrive(self, now: float, number: int) -> bool:
+        """Take a request; False where it is refused."""
         if len(self._worked_on) < self.shape.servers:
             self._pass_time(now)
-            heapq.heappush(self._worked_on, (self._progress + work, number))
+            self._begin(number)
             self.changes += 1
         elif len(self._line) < self.shape.places:
-            self._line.append((work, number))
+            self._line.append(number)
         else:
             return False
         return True
@@ -66,10 +69,13 @@ class Replica:
         self._pass_time(now)
         _, ended = heapq.heappop(self._worked_on)
         if self._line:
-            work, number = self._line.popleft()
-            heapq.heappush(self._worked_on, (self._progress + work, number))
+            self._begin(self._line.popleft())
         self.changes += 1
         return ended
+
+    def _begin(self, number: int) -> None:
+        work = self._chance.choice(self.shape.works[len(self._worked_on)])
+        heapq.heappush(self._worked_on, (self._progress + work, number))
 
     @property
     def _speed(self) -> float:
@@ -104,17 +110,15 @@ def poisson(rate: float, count: int, chance: random.Random) -> Iterator[float]:
 
 
 def simulate(
-    shape: Shape, replicas: int, arrivals: Iterable[float], works: Sequence[float], balancer: Balancer, seed: int = 42
+    shape: Shape, replicas: int, arrivals: Iterable[float], balancer: Balancer, seed: int = 42
 ) -> list[float | None]:
-    """Seconds from arrival to end of each request, in the order of arrival; None of those refused.
-
-    The work of each is drawn from `works`. Those refused do not come back.
-    """
+    """Seconds from arrival to end of each request, in the order of arrival; None of those refused, who do not come
+    back."""
     chance = random.Random(seed)
-    system = System(shape, replicas)
+    system = System(shape, replicas, chance)
     for moment in arrivals:
         system.end_until(moment)
-        system.arrive(moment, balancer(system.requests, chance), chance.choice(works))
+        system.arrive(moment, balancer(system.requests, chance))
     system.end_until(math.inf)
     return system.took
 
@@ -122,19 +126,19 @@ def simulate(
 class System:
     """Replicas, and what became of each request."""
 
-    def __init__(self, shape: Shape, replicas: int) -> None:
+    def __init__(self, shape: Shape, replicas: int, chance: random.Random) -> None:
         self.requests = [0] * replicas  # of each
         self.took: list[float | None] = []
-        self._replicas = [Replica(shape) for _ in range(replicas)]
+        self._replicas = [Replica(shape, chance) for _ in range(replicas)]
         self._arrived: list[float] = []
         # Heap of moment, replica and its changes: where these are no longer the replica's, it has another next end.
         self._ends: list[tuple[float, int, int]] = []
 
-    def arrive(self, now: float, index: int, work: float) -> None:
+    def arrive(self, now: float, index: int) -> None:
         """Give a request to a replica."""
         replica = self._replicas[index]
         before = replica.changes
-        taken = replica.arrive(now, len(self.took), work)
+        taken = replica.arrive(now, len(self.took))
         self._arrived.append(now)
         self.took.append(None)
         self.requests[index] += taken

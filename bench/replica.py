@@ -26,25 +26,23 @@ class Loop:
 
 @dataclass(frozen=True)
 class Profile:
-    """What is simulated: the shape, the seconds that requests take by themselves, the most per second."""
+    """What is simulated, and the most that it answers per second."""
 
     shape: Shape
-    works: Sequence[float]
     peak: float
 
 
 def profile(loops: Mapping[int, Loop], workers: int, places: int) -> Profile:
     """The replica with as many workers, from loops of 1, 2, … clients, of which the longest keeps all workers busy.
 
-    With n clients each has 1/n of the rate, so the speed of n requests at once is that against one client's rate. What
-    stands outside the workers (the form, JSON, the sockets) is taken for a part of the work, as it takes the same
-    cores.
+    With n clients each has 1/n of the rate, so the speed of n requests at once is that against one client's. How much
+    they vary is as with so many clients. What stands outside the workers (the form, JSON, the sockets) is taken for a
+    part of the work, as it takes the same cores.
     """
-    alone, full = loops[1], loops[max(loops)]
-    rates = [loops[n].rate for n in range(1, workers)] + [full.rate]
-    speeds = tuple(rate / n / alone.rate for n, rate in enumerate(rates, 1))
-    scale = 1 / alone.rate / fmean(alone.busy_s)
-    return Profile(Shape(speeds, places), [scale * each for each in alone.busy_s], full.rate)
+    by_busy = [loops[n] for n in range(1, workers)] + [loops[max(loops)]]
+    speeds = [each.rate / n / loops[1].rate for n, each in enumerate(by_busy, 1)]
+    works = [[each / fmean(loop.busy_s) / loops[1].rate for each in loop.busy_s] for loop in by_busy]
+    return Profile(Shape(speeds, works, places), by_busy[-1].rate)
 
 
 def figures(took: Sequence[float | None]) -> dict[str, float]:
@@ -57,7 +55,7 @@ def figures(took: Sequence[float | None]) -> dict[str, float]:
 def loaded(one: Profile, replicas: int, rate: float, requests: int, balancer: Balancer) -> dict[str, float]:
     """Figures of so many replicas under Poisson arrivals of `rate` a second."""
     arrivals = poisson(rate, requests, random.Random(requests))
-    return figures(simulate(one.shape, replicas, arrivals, one.works, balancer))
+    return figures(simulate(one.shape, replicas, arrivals, balancer))
 
 
 def highest_share(one: Profile, p99_ms: float, requests: int) -> float:

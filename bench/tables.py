@@ -166,7 +166,7 @@ def sizing(found: dict[str, Any]) -> Iterator[Table]:
     header = ["clients", "per s", *(f"{step}, ms" for step in SIZING_STEPS), "speed of each"]
     rows: list[Row] = [
         [clients, each["rate"], *(each[f"{step}_ms"] for step in SIZING_STEPS), speed]
-        for (clients, each), speed in zip(found["loops"].items(), found["speeds"], strict=True)
+        for (clients, each), speed in zip(found["loops"].items(), found["speeds"].values(), strict=True)
     ]
     yield f"One replica: {found['cores']} cores, {found['workers']} workers, {found['places']} places", header, rows
     header = ["of the peak", "per s", *(f"{which}: {what}" for which in ("measured", "simulated") for what in OUTCOME)]
@@ -175,14 +175,14 @@ def sizing(found: dict[str, Any]) -> Iterator[Table]:
         for share, each in found["held"].items()
     ]
     yield "Its simulation, with the same arrivals", [*header, "p99: simulated ÷ measured (bar 0.8 to 1.2)"], rows
-    yield planned(found["plan"])
+    yield planned(found["plan"], found["cores"])
 
 
-def planned(plan: dict[str, Any]) -> Table:
+def planned(plan: dict[str, Any], cores: int) -> Table:
     """Replicas for some rates, and how they fare, with all of them and with one gone."""
     title = (
         f"The plan: p99 within {plan['p99_ms']:g} ms, so up to {100 * plan['share']:.0f} % of the peak, "
-        f"{plan['rate']:.0f} requests a second of each replica; and one replica more"
+        f"{plan['rate']:.0f} a second and replica, {plan['rate'] / cores:.0f} a second and core; and one replica more"
     )
     header = [
         "requests per s",
