@@ -33,6 +33,7 @@ class Answer(NamedTuple):
     seconds: float  # from when it was to be sent
     came: float  # on time.perf_counter
     retry_after: str  # the header; empty without one
+    server_timing: str = ""  # likewise
 
 
 Done = Callable[[Answer], None]
@@ -156,7 +157,8 @@ class Client:
     def _answered(self, connection: Connection, head: bytes) -> None:
         done, came = connection.done, time.perf_counter()
         assert done is not None
-        answer = Answer(int(head[9:12]), came - connection.began, came, header(head, b"retry-after"))
+        retry_after, server_timing = header(head, b"retry-after"), header(head, b"server-timing")
+        answer = Answer(int(head[9:12]), came - connection.began, came, retry_after, server_timing)
         connection.done, connection.received, connection.freed = None, b"", came
         connection.last = header(head, b"connection") == "close"
         self.pending -= 1

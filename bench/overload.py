@@ -132,13 +132,13 @@ def burst(port: int, requests: Sequence[bytes], size: int, seed: int = SEED) -> 
     }
 
 
-def room(port: int) -> int:
-    """How many uploads the service works on and lets wait."""
+def room(port: int) -> tuple[int, int]:
+    """How many uploads the service works on, and how many it lets wait."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/model")
     plan = json.loads(connection.getresponse().read())["plan"]
     connection.close()
-    return int(plan["workers"]) + int(plan["max_waiting"])
+    return int(plan["workers"]), int(plan["max_waiting"])
 
 
 def main() -> None:
@@ -156,7 +156,7 @@ def main() -> None:
     refusal_ms = found["refusal_cpu_ms"] = refusal_cpu_ms(full, requests, (max(TIMES) - 1) * at_peak["rate"])
     with service(ours):
         closed(ours.port, requests, 8, WARM_UP_S, "/livez")
-        found["burst"] = burst(ours.port, requests, BURST * room(ours.port))
+        found["burst"] = burst(ours.port, requests, BURST * sum(room(ours.port)))
         for times in TIMES:
             found[f"{times}x"] = flood(ours.port, requests, times, at_peak, refusal_ms, args.seconds)
     store(args.out, overload=found)

@@ -161,6 +161,52 @@ def page(found: dict[str, float]) -> Iterator[Table]:
     yield "The page in Chromium", ["", "", "bar"], [[words, found[key], bar] for key, words, bar in PAGE]
 
 
+def sizing(found: dict[str, Any]) -> Iterator[Table]:
+    """One replica as measured, its simulation beside open loops, the plan."""
+    header = ["clients", "per s", *(f"{step}, ms" for step in SIZING_STEPS), "speed of each"]
+    rows: list[Row] = [
+        [clients, each["rate"], *(each[f"{step}_ms"] for step in SIZING_STEPS), speed]
+        for (clients, each), speed in zip(found["loops"].items(), found["speeds"].values(), strict=True)
+    ]
+    yield f"One replica: {found['cores']} cores, {found['workers']} workers, {found['places']} places", header, rows
+    header = ["of the peak", "per s", *(f"{which}: {what}" for which in ("measured", "simulated") for what in OUTCOME)]
+    rows = [
+        [share, each["rate"], *outcome(each["measured"]), *outcome(each["simulated"]), each["ratio"]]
+        for share, each in found["held"].items()
+    ]
+    yield "Its simulation, with the same arrivals", [*header, "p99: simulated ÷ measured (bar 0.8 to 1.2)"], rows
+    yield planned(found["plan"], found["cores"])
+
+
+def planned(plan: dict[str, Any], cores: int) -> Table:
+    """Replicas for some rates, and how they fare, with all of them and with one gone."""
+    title = (
+        f"The plan: p99 within {plan['p99_ms']:g} ms, so up to {100 * plan['share']:.0f} % of the peak, "
+        f"{plan['rate']:.0f} a second and replica, {plan['rate'] / cores:.0f} a second and core; and one replica more"
+    )
+    header = [
+        "requests per s",
+        "replicas",
+        "of the peak",
+        *(f"{name}: {what}" for name in BALANCERS for what in OUTCOME),
+    ]
+    rows = [
+        [f"{int(rate):,}", f"{state['replicas']:,}{gone}", percent(state["share"])]
+        + [value for name in BALANCERS for value in outcome(state[name])]
+        for rate, states in plan["rates"].items()
+        for state, gone in ((states["all"], ""), (states["one gone"], ", one gone"))
+    ]
+    return title, header, rows
+
+
+def outcome(figures: dict[str, float]) -> list[str]:
+    return [both(figures), percent(figures["refused"])]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
 TABLES = {
     "served": served,
     "limit": limit,
@@ -172,6 +218,7 @@ TABLES = {
     "start": start,
     "outside": outside,
     "page": page,
+    "sizing": sizing,
 }
 PAGE = (
     ("first_paint_ms", "first paint, CPU slowed four times, ms", "≤ 500"),
@@ -179,6 +226,9 @@ PAGE = (
     ("many_s", "200 photos of 2 megapixels, s", "≤ 60"),
     ("long_task_ms", "meanwhile the longest task, ms", "≤ 200"),
 )
+SIZING_STEPS = ("wait", "decode", "infer", "overhead")
+BALANCERS = ("at random", "least connections")
+OUTCOME = ("p50 / p99, ms", "refused")
 SCORES = ("similarity", "confidence", "both")
 FLOOD = (
     ("offered", "offered", ""),

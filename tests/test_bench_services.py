@@ -12,11 +12,12 @@ import pytest
 from app.bundle import read_bundle
 from app.classifier import load_classifier
 from app.cpu import Plan
-from bench import plans, soak
+from bench import plans, sizing, soak
 from bench.bundles import INT8, f32_bundle
 from bench.hostile import AS_EXPECTED, Act
 from bench.load import get, upload
 from bench.overload import room
+from bench.photos import photos
 from bench.served import OPEN, ROOM, one_round, tellapart
 from bench.service import Contender, cpu_s, descendants, memory_mb, service
 from tests.live import free_port
@@ -102,7 +103,12 @@ def test_a_soak_gets_the_answers_that_it_expects() -> None:
         assert held["memory_mb"] > 50
         assert held["threads"] > 1
         assert held["descriptors"] > 3
-        assert room(ours.port) == 22
+        assert room(ours.port) == (2, 20)
+        loops, figures = sizing.one_round(ours.port, 2, 20, [upload(photos()[0])], 0.1, 1)
+    assert loops.keys() == {1, 2 + sizing.SPARE_CLIENTS}
+    assert figures["loops"]["1"]["infer_ms"] > 1
+    assert figures["held"].keys() == {"50 %", "70 %", "80 %"}
+    assert all(each["ratio"] > 0 for each in figures["held"].values())
 
 
 def test_the_f32_bundle_is_whole_and_agrees(tmp_path: Path) -> None:
