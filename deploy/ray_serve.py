@@ -97,12 +97,19 @@ class Replica:
 
 class BehindRay:
     """The app as Ray's proxy needs it. What the lifespan made is put into each request's state, which other servers do;
-    the proxy names the request in the answer by the id that we were given, so we do not do so again."""
+    the proxy names the request in the answer by the id that we were given, so we do not do so again. Of a client that
+    has left, receiving may raise an error of Ray's before the request is cancelled."""
 
     def __init__(self, app: Starlette) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_or_gone() -> Message:
+            try:
+                return await receive()
+            except Exception:  # noqa: BLE001 (whatever it is, nothing more comes)
+                return {"type": "http.disconnect"}
+
         async def send_without_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 kept = [(name, value) for name, value in message["headers"] if name.lower() != b"x-request-id"]
@@ -111,4 +118,4 @@ class BehindRay:
 
         if scope["type"] == "http":
             scope["state"] = {"service": self.app.state.service}
-        await self.app(scope, receive, send_without_id)
+        await self.app(scope, receive_or_gone if scope["type"] == "http" else receive, send_without_id)
