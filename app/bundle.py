@@ -143,8 +143,8 @@ def _parse(folder: Path, card: dict[str, Any]) -> Bundle:
     golden = cards.read_golden(card["golden"], classes)
     cards.check_files(card["files"], list(golden))
     cards.check_shown(card)
-    if not cards.is_name(card["name"]):
-        raise ValueError(f"name must be printable, of up to {cards.MOST_NAME_BYTES} bytes")
+    if not cards.is_name(card["name"]) or "/" in card["name"]:  # it is a part of addresses
+        raise ValueError(f"name must be printable, of up to {cards.MOST_NAME_BYTES} bytes, without /")
     if card["precision"] not in cards.PRECISIONS:
         raise ValueError(f"precision must be {' or '.join(cards.PRECISIONS)}")
     if not re.fullmatch("[0-9a-f]{12}", card["version"]):

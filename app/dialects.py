@@ -5,8 +5,10 @@ Each photo goes the way of all photos (app/routes.py); only what is around it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from starlette.requests import Request
@@ -14,12 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app import __version__, respond, tensors
-from app.admission import Wanted
+from app.admission import Admission, Wanted
 from app.bundle import Bundle
 from app.classifier import Classifier, Judgement
 from app.errors import Refusal
 from app.forms import MAX_FILES
 from app.image import Pixels
+from app.outcome import Step, outcome_of
 from app.payload import photo_of, read_object
 from app.result import Options
 from app.routes import classify, in_time, run_one, take_classifier, with_timing
@@ -28,6 +31,7 @@ from app.service import Service
 JSON_LENGTH = "Inference-Header-Content-Length"
 
 Result = dict[str, Any]
+T = TypeVar("T")
 
 
 async def infer(request: Request) -> Response:
@@ -39,16 +43,13 @@ async def infer(request: Request) -> Response:
 
 
 async def infer_all(request: Request, classifier: Classifier, body: bytes) -> Response:
-    """Admitted or refused as a whole, like an upload of several photos; if one is refused, so is the request.
-
-    Reading JSON and base64 takes its time as photos do, so it has its turn in the line as they have.
-    """
+    """Admitted or refused as a whole, like an upload of several photos; if one is refused, so is the request."""
     bundle = classifier.bundle
     given_length = ", ".join(request.headers.getlist(JSON_LENGTH)) or None
-    asked, _ = await request.state.service.admission.run(
-        lambda _, body=body: tensors.read_request(body, given_length, bundle.preprocess.size, MAX_FILES)
-    )
-    del body  # its photos have been copied; of 20 MB one copy is enough
+    reading = partial(tensors.read_request, body, given_length, bundle.preprocess.size, MAX_FILES)
+    del body  # of 20 MB one copy is enough: photos are copied out of it, but for pixels in binary
+    asked = await read_in_turn(request, reading)
+    del reading
     results = []
     for number, photo in enumerate(asked.photos, 1):
         try:
@@ -99,9 +100,12 @@ async def hugging_face(request: Request) -> Response:
 
 async def answer_hugging_face(request: Request, classifier: Classifier, body: bytes) -> Response:
     """[{"label", "score"}], most probable first. No photo begins as a JSON object does."""
-    photo, top_k, in_json = body, None, body[:64].lstrip().startswith(b"{")
+    in_json = body[:64].lstrip().startswith(b"{")
+    asked: tuple[bytes, int | None] = (body, None)
     if in_json:
-        (photo, top_k), _ = await request.state.service.admission.run(lambda _: read_hugging_face(body))
+        asked = await read_in_turn(request, partial(read_hugging_face, body))
+    del body
+    photo, top_k = asked
     result = await classify(request, classifier, photo, Options(top_k=top_k), admitted=in_json)
     labels = [{"label": name, "score": p} for name, p in result["predictions"]]
     return with_timing(request, JSONResponse(labels))
@@ -122,9 +126,21 @@ def read_hugging_face(body: bytes) -> tuple[bytes, int | None]:
     return photo_of(inputs.encode(errors="replace")), top_k
 
 
+async def read_in_turn(request: Request, read: Callable[[], T]) -> T:
+    """What `read` makes of JSON. That takes its time as photos do, so it has its turn in the line as they have."""
+    arrived_ns, started = time.time_ns(), time.perf_counter()
+    admission: Admission = request.state.service.admission
+    found, waited = await admission.run(lambda _: read())
+    steps = outcome_of(request.scope).steps
+    steps.append(Step("wait", arrived_ns, waited))
+    steps.append(Step("read", arrived_ns + round(waited * 1e9), time.perf_counter() - started - waited))
+    return found
+
+
 async def read_body(request: Request) -> bytes:
     """The whole body. Raises Refusal, also if it is compressed."""
-    if set(", ".join(request.headers.getlist("content-encoding")).lower().split(", ")) - {"", "identity"}:
+    encodings = ",".join(request.headers.getlist("content-encoding")).lower().replace(" ", "").split(",")
+    if set(encodings) - {"", "identity"}:
         raise Refusal("bad_request", "This body is compressed, which this service does not take.")
     return b"".join([chunk async for chunk in request.stream()])
 

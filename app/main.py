@@ -104,9 +104,12 @@ def create_tracing(settings: Settings, exporter: SpanExporter | None) -> Tracing
         return None
     try:  # only now, as it takes a quarter of a second to import
         from app.traces import Tracing
+
+        return Tracing(exporter)
     except ImportError as error:
         raise SettingError(f"--traces otlp needs the traces extra of pyproject.toml: {error}.") from error
-    return Tracing(exporter)
+    except (ValueError, RuntimeError) as error:  # from the import too, which reads some of them
+        raise SettingError(f"An OTEL_* variable cannot be used: {str(error).rstrip('.')}.") from error
 
 
 def create_middleware(settings: Settings, tracing: Tracing | None) -> list[Middleware]:

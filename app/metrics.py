@@ -34,7 +34,8 @@ BUCKETS = (
 )
 STEPS = {
     "fetch": "Fetching a photo from a URL, from the look-up to the last byte, or to the failure.",
-    "wait": "Waiting of an answered photo for a thread.",
+    "wait": "Waiting of an answered photo, or of a request in JSON that is read, for a thread.",
+    "read": "Reading a request in JSON, of the other APIs.",
     "decode": "Decoding an answered photo into the network's input.",
     "infer": "The network, on one photo.",
 }

@@ -19,7 +19,7 @@ HEADERS: dict[str, tuple[str, Json]] = {
     "Retry-After": ("Seconds to wait before sending it again.", {"type": "integer", "minimum": 1}),
     "WWW-Authenticate": ("Makes a browser ask for the key.", TEXT),
     "Server-Timing": (
-        "Milliseconds that fetching, waiting in line, decoding and inference took.",
+        "Milliseconds that fetching, waiting in line, reading JSON, decoding and inference took.",
         {**TEXT, "pattern": r"^(\w+;dur=\d+\.\d(, )?)+$"},
     ),
     "ETag": ("Names this answer: model, photo, parameters and whether it is a page.", TEXT),

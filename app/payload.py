@@ -12,6 +12,8 @@ from app.formats import sniff
 # Of JSON: as many commas as 16 photos of 224 × 224 pixels have as numbers, as many lists, objects and quotes as 4 have
 # in lists of lists. That many hold all other threads for 20 ms at most, when they are made or forgotten.
 MOST_COMMAS = 2_500_000
+MOST_BYTES = 30_000_000  # whatever an upload may have: one text of 100 MB holds them for 72 ms
+MOST_UNICODE = 1_000_000  # of JSON with anything but ASCII in it, whose texts take up to 4 bytes a character
 MOST_MARKS = 250_000
 PIECE = 1 << 18  # characters of base64 decoded at a time, which holds all other threads for less than 1 ms
 SPACE = b" \t\r\n"  # the tool `base64` breaks lines
@@ -19,6 +21,8 @@ SPACE = b" \t\r\n"  # the tool `base64` breaks lines
 
 def read_object(data: bytes) -> dict[str, Any]:
     """The JSON object that these bytes are. Raises Refusal("bad_request")."""
+    if len(data) > MOST_BYTES or (len(data) > MOST_UNICODE and not data.isascii()):
+        raise Refusal("bad_request", "This JSON is too large: photos in it are in base64, and that is ASCII.")
     if data.count(b",") > MOST_COMMAS or sum(data.count(mark) for mark in (b"[", b"{", b'"')) > MOST_MARKS:
         raise Refusal("bad_request", "This is too much JSON: send tensors in binary, and photos as they are.")
     try:

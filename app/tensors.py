@@ -39,7 +39,7 @@ class Asked:
     wanted, whether in binary."""
 
     id: str | None
-    photos: Sequence[bytes] | Sequence[Pixels]
+    photos: Sequence[bytes | Pixels]
     outputs: Mapping[str, bool]
 
 
@@ -192,7 +192,8 @@ def _to_binary(values: Output) -> bytes:
 
 def _list_of_objects(content: Json, key: str) -> list[Json]:
     """A list of objects; empty if there is none."""
-    found = content.get(key, [])
+    found = content.get(key)
+    found = [] if found is None else found
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise _bad(f"The request's {key} must be a list of objects.")
     return found
@@ -200,7 +201,8 @@ def _list_of_objects(content: Json, key: str) -> list[Json]:
 
 def _parameters(content: Json) -> Json:
     """The parameters of a request, an input or an output; those that this service does not know have no effect."""
-    found = content.get("parameters", {})
+    found = content.get("parameters")
+    found = {} if found is None else found
     if not isinstance(found, dict):
         raise _bad("Parameters must be an object.")
     return found

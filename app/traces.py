@@ -18,7 +18,6 @@ from opentelemetry.trace import Span
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import SettingError
 from app.logs import QUIET_ROUTES
 from app.outcome import OTHER, TRACE_FLAGS, UNMATCHED, Outcome, outcome_of
 from app.web import begin, only
@@ -31,15 +30,14 @@ FLUSH_S = 2.0  # what the collector gets on shutdown to take the last spans
 class Tracing:
     """The source of spans, as the OTEL_* variables say; an `exporter` replaces the one for the real collector.
 
-    A thread of its own sends them, and what it cannot keep up with is dropped: no request waits. Raises SettingError.
+    A thread of its own sends them, and what it cannot keep up with is dropped: no request waits.
+
+    Raises ValueError or RuntimeError for a variable that cannot be used.
     """
 
     def __init__(self, exporter: SpanExporter | None = None) -> None:
-        try:
-            self._provider = TracerProvider(resource=create_resource(), shutdown_on_exit=False)
-            self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
-        except ValueError as error:
-            raise SettingError(f"An OTEL_* variable cannot be used: {str(error).rstrip('.')}.") from error
+        self._provider = TracerProvider(resource=create_resource(), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
 
     def around(self, app: ASGIApp) -> Traces:
         """The app, with a span for each request."""
@@ -109,7 +107,10 @@ def name_span(scope: Scope) -> tuple[str, dict[str, str]]:
 
 
 def adopt(span: Span, scope: Scope) -> None:
-    """Have the request's outcome, and so its log line and its answer, name this span."""
+    """Have the request's outcome, and so its log line and its answer, name this span, unless OTEL_SDK_DISABLED has it
+    that there is none."""
     context = span.get_span_context()
+    if context.is_remote or not context.is_valid:
+        return
     flags = context.trace_flags & TRACE_FLAGS
     outcome_of(scope["whole"]).traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"

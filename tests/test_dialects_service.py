@@ -116,7 +116,8 @@ def test_each_photo_is_counted(client: TestClient) -> None:
         'tellapart_request_seconds_count{route="/hf"}': 1,
         'tellapart_request_seconds_count{route="/v2/models/{name}"}': 1,
         'tellapart_request_seconds_count{route="unmatched"}': 1,
-        "tellapart_wait_seconds_count": 3,
+        "tellapart_wait_seconds_count": 4,
+        "tellapart_read_seconds_count": 1,
         "tellapart_decode_seconds_count": 3,
         "tellapart_infer_seconds_count": 3,
     }

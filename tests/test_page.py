@@ -6,6 +6,7 @@ import json
 import re
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,8 +44,8 @@ def serving(classes: list[str], **settings: Any) -> SimpleNamespace:
         version="0123456789ab",
         classes=tuple(classes),
         preprocess=Preprocess(),
-        card={"golden": {"examples": True}},
-        golden=[SimpleNamespace(probabilities=row) for row in rows],
+        card={"golden": {"examples": True}, "files": {"golden/1.jpg": {"bytes": 1}}},
+        golden=[SimpleNamespace(probabilities=row, path=Path("golden/1.jpg")) for row in rows],
     )
     return SimpleNamespace(classifier=SimpleNamespace(bundle=bundle), settings=Settings(**settings))
 

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from app.errors import Refusal
-from app.payload import MOST_COMMAS, MOST_MARKS, PIECE, photo_of, read_object
+from app.payload import MOST_BYTES, MOST_COMMAS, MOST_MARKS, MOST_UNICODE, PIECE, photo_of, read_object
 from tests.wire import TEDDY
 
 PACKED = base64.b64encode(TEDDY)
@@ -37,6 +37,14 @@ def test_parts_are_counted_before_they_are_read(mark: bytes, most: int) -> None:
         read_object(mark * (most + 1))
     with pytest.raises(Refusal, match="not JSON"):
         read_object(mark * most)
+
+
+@pytest.mark.parametrize(("filling", "most"), [(b" ", MOST_BYTES), (b"\xc3\xa9", MOST_UNICODE)])
+def test_its_length_is_bounded_whatever_an_upload_may_have(filling: bytes, most: int) -> None:
+    with pytest.raises(Refusal, match="too large: photos in it are in base64"):
+        read_object(filling * (most // len(filling) + 1))
+    with pytest.raises(Refusal, match="not JSON"):
+        read_object(filling * (most // len(filling)))
 
 
 def lists(shape: tuple[int, ...]) -> bytes:

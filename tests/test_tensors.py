@@ -108,6 +108,12 @@ def test_outputs_come_as_they_are_wanted() -> None:
     ]
 
 
+def test_what_is_null_is_as_if_it_were_not_there() -> None:
+    """Some programs write all fields that a request may have."""
+    asked = read_one(image(parameters=None), id=None, parameters=None, outputs=None)
+    assert asked == read_one(image())
+
+
 def test_parameters_without_a_meaning_here_have_no_effect() -> None:
     parameters = {"priority": 1, "timeout": 5, "sequence_id": "a", "mine": 0.5, "binary_data_output": False}
     outputs = [{"name": "label", "parameters": {"classification": 0, "mine": True}}]

@@ -242,6 +242,24 @@ def test_the_last_spans_are_sent_before_the_end(monkeypatch: pytest.MonkeyPatch)
     assert b"GET /" in body
 
 
+def test_a_variable_that_an_import_reads_is_told_too() -> None:
+    command = [sys.executable, "-m", "app", "serve", "--port", str(free_port()), "--traces", "otlp"]
+    env = clean_env() | {"OTEL_PROPAGATORS": "b3"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "An OTEL_* variable cannot be used: " in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_sdk_can_be_turned_off_by_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with running(InMemorySpanExporter()) as client:
+        assert "traceparent" not in client.get("/").headers
+        answered = client.get("/", headers={"traceparent": f"00-{TRACE}-{CALLER}-01"}).headers["traceparent"]
+        assert TRACE in answered
+        assert CALLER not in answered
+
+
 def test_a_variable_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     with pytest.raises(SettingError, match=r"^An OTEL_\* variable cannot be used: max_queue_size must be .*[^.]\.$"):

@@ -22,7 +22,7 @@ INPUTS: dict[str, tuple[Any, str]] = {
     "the same twice": ([image(), image()], "exactly one input"),
     "no list": ({"image": 1}, "list of objects"),
     "no object": (["forged"], "list of objects"),
-    "null": (None, "list of objects"),
+    "null": (None, "exactly one input"),
     "no name": ([image(name=...)], "no inputs but image (BYTES) or pixels (UINT8)"),
     "another name": ([image(name="forged")], "no inputs but"),
     "a list for a name": ([image(name=["image"])], "no inputs but"),
