@@ -173,6 +173,7 @@ def test_the_tables_in_the_docs_are_those_of_the_results() -> None:
     written = (ROOT / "docs" / "operate.md").read_text()
     for line in markdown(found):
         assert line in written, line
+    assert all(0.8 <= state["ratio"] <= 1.2 for state in found["sizing"]["held"].values())
     within = found["sizing"]["plan"]["p99_ms"]
     for states in found["sizing"]["plan"]["rates"].values():
         assert states["all"]["replicas"] == states["one gone"]["replicas"] + 1
