@@ -22,7 +22,7 @@ from app.classifier import Classifier, Judgement
 from app.errors import Refusal
 from app.forms import MAX_FILES
 from app.image import Pixels
-from app.outcome import Step, outcome_of
+from app.outcome import Step, now_ns, outcome_of
 from app.payload import photo_of, read_object
 from app.result import Options
 from app.routes import classify, in_time, run_one, take_classifier, with_timing
@@ -128,7 +128,7 @@ def read_hugging_face(body: bytes) -> tuple[bytes, int | None]:
 
 async def read_in_turn(request: Request, read: Callable[[], T]) -> T:
     """What `read` makes of JSON. That takes its time as photos do, so it has its turn in the line as they have."""
-    arrived_ns, started = time.time_ns(), time.perf_counter()
+    arrived_ns, started = now_ns(), time.perf_counter()
     admission: Admission = request.state.service.admission
     found, waited = await admission.run(lambda _: read())
     steps = outcome_of(request.scope).steps

@@ -27,6 +27,11 @@ TRACEPARENT = re.compile(
 TRACE_FLAGS = 0b11  # those that are defined: sampled, random
 
 
+def now_ns() -> int:
+    """Nanoseconds since 1970, to say when a step began; how long it took, clocks tell that cannot jump."""
+    return time.time_ns()
+
+
 @dataclass(frozen=True)
 class Said:
     """What an answer was, without the photo."""
@@ -72,7 +77,7 @@ class Outcome:
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Add the time that this takes, also where it raises."""
-        started_ns, started = time.time_ns(), time.perf_counter()
+        started_ns, started = now_ns(), time.perf_counter()
         try:
             yield
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from app.classifier import Answer, Classifier, Judgement
 from app.errors import Refusal
 from app.feedback import FeedbackFolder, check_label, check_same_site
 from app.forms import read_form
-from app.outcome import outcome_of
+from app.outcome import now_ns, outcome_of
 from app.preview import link
 from app.result import Options, as_json
 from app.service import Service
@@ -119,7 +118,7 @@ async def run_one(
 ) -> T:
     """What is made of one photo once its turn in the line has come; the request's outcome learns of the answer."""
     service: Service = request.state.service
-    arrived_ns = time.time_ns()
+    arrived_ns = now_ns()
     (answer, result), waited = await service.admission.run(work, admitted=admitted)
     outcome_of(request.scope).answered(answer, classifier.bundle.version, arrived_ns, waited)
     return result

@@ -75,7 +75,7 @@ const cell = (value) => (typeof value === "number" ? String(value) : `"${value.r
 async function inFolders() {
   const taken = new Set(); // in small letters: to some systems large ones are the same
   const entries = jobs.filter(({ photo, answer }) => photo.file && answer?.verdict).map(({ photo, answer }) => {
-    const [, stem, suffix = ""] = /^(.*?)(\.[^.]{1,9})?$/s.exec(photo.file.name);
+    const [, stem, suffix = ""] = /^(.*?)(\.\w{1,9})?$/s.exec(photo.file.name);
     const start = `${plain(answer.verdict)}/${plain(stem)}`;
     let name = start + suffix;
     for (let count = 1; taken.has(name.toLowerCase()); count += 1) name = `${start} (${count})${suffix}`;

@@ -234,7 +234,7 @@ def test_only_the_log_and_a_date_for_people_ask_what_time_it_is() -> None:
                 asks = (node.value.id, node.attr)
                 if asks in {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}:
                     found.add(path.name)
-    assert found == {"reload.py"}
+    assert found == {"reload.py", "outcome.py"}  # the latter for spans, which other machines' stand beside
 
 
 # ── the event loop ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -161,7 +161,7 @@ def test_a_photo_from_a_url_cannot_be_sent_as_feedback(chromium: Browser, keepin
 def test_feedback_without_javascript(chromium: Browser, keeping: Live, folder: Path) -> None:
     with opened(chromium, keeping, java_script_enabled=False) as page:
         page.get_by_text("Was an answer wrong?").click()
-        page.get_by_label("The photo").set_input_files([photo("black.jpg", BLACK)])
+        page.get_by_label("The photo", exact=True).set_input_files([photo("black.jpg", BLACK)])
         page.get_by_label("What is in the photo?").select_option("grizzly")
         page.get_by_role("button", name="Send").click()
         expect(page.get_by_role("status")).to_have_text("Thank you. The photo was kept.")
