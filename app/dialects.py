@@ -5,7 +5,6 @@ Each photo goes the way of all photos (app/routes.py); only what is around it is
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -28,8 +27,6 @@ from app.result import Options
 from app.routes import classify, in_time, run_one, take_classifier, with_timing
 from app.service import Service
 
-JSON_LENGTH = "Inference-Header-Content-Length"
-
 Result = dict[str, Any]
 T = TypeVar("T")
 
@@ -45,7 +42,7 @@ async def infer(request: Request) -> Response:
 async def infer_all(request: Request, classifier: Classifier, body: bytes) -> Response:
     """Admitted or refused as a whole, like an upload of several photos; if one is refused, so is the request."""
     bundle = classifier.bundle
-    given_length = ", ".join(request.headers.getlist(JSON_LENGTH)) or None
+    given_length = ", ".join(request.headers.getlist(tensors.JSON_LENGTH)) or None
     reading = partial(tensors.read_request, body, given_length, bundle.preprocess.size, MAX_FILES)
     del body  # of 20 MB one copy is enough: photos are copied out of it, but for pixels in binary
     asked = await read_in_turn(request, reading)
@@ -64,7 +61,7 @@ async def infer_all(request: Request, classifier: Classifier, body: bytes) -> Re
     content, json_length = tensors.write_response(head, outputs_of(results, bundle.classes), asked.outputs)
     if json_length is None:
         return with_timing(request, Response(content, media_type="application/json"))
-    response = Response(content, headers={JSON_LENGTH: str(json_length)}, media_type="application/octet-stream")
+    response = Response(content, headers={tensors.JSON_LENGTH: str(json_length)}, media_type="application/octet-stream")
     return with_timing(request, response)
 
 
@@ -128,12 +125,15 @@ def read_hugging_face(body: bytes) -> tuple[bytes, int | None]:
 
 async def read_in_turn(request: Request, read: Callable[[], T]) -> T:
     """What `read` makes of JSON. That takes its time as photos do, so it has its turn in the line as they have."""
-    arrived_ns, started = now_ns(), time.perf_counter()
+    outcome, arrived_ns = outcome_of(request.scope), now_ns()
+
+    def work(_: Wanted) -> T:
+        with outcome.timed("read"):
+            return read()
+
     admission: Admission = request.state.service.admission
-    found, waited = await admission.run(lambda _: read())
-    steps = outcome_of(request.scope).steps
-    steps.append(Step("wait", arrived_ns, waited))
-    steps.append(Step("read", arrived_ns + round(waited * 1e9), time.perf_counter() - started - waited))
+    found, waited = await admission.run(work)
+    outcome.steps.insert(0, Step("wait", arrived_ns, waited))
     return found
 
 

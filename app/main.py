@@ -23,6 +23,7 @@ from app.outcome import NOBODY_LISTENED
 from app.routes import ROUTES
 from app.service import Service
 from app.settings import Settings
+from app.tensors import JSON_LENGTH
 from app.web import TRACING_HEADERS, BodyLimits, KeyGuard, PageHeaders, Recorder
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def create_middleware(settings: Settings, tracing: Tracing | None) -> list[Middl
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", dialects.JSON_LENGTH, *TRACING_HEADERS],
-                expose_headers=[*TRACING_HEADERS, "ETag", "Retry-After", "Server-Timing", dialects.JSON_LENGTH],
+                allow_headers=["Authorization", JSON_LENGTH, *TRACING_HEADERS],
+                expose_headers=[*TRACING_HEADERS, "ETag", "Retry-After", "Server-Timing", JSON_LENGTH],
             )
         )
     max_bytes = int(settings.max_upload_mb * 1e6)

@@ -124,9 +124,13 @@ class Now(Collector):
 
     def collect(self) -> Iterable[Metric]:
         line = self._service.admission
-        yield GaugeMetricFamily("tellapart_running", "Photos being decoded or inferred.", line.running)
+        yield GaugeMetricFamily(
+            "tellapart_running", "Photos being decoded or inferred, and requests in JSON being read.", line.running
+        )
         yield GaugeMetricFamily("tellapart_running_max", "How many can be at once: the threads.", line.threads)
-        yield GaugeMetricFamily("tellapart_waiting", "Photos waiting for a thread.", line.waiting)
+        yield GaugeMetricFamily(
+            "tellapart_waiting", "Photos, and requests in JSON, waiting for a thread.", line.waiting
+        )
         yield GaugeMetricFamily("tellapart_waiting_max", "From how many on requests are refused.", line.max_waiting)
         try:
             classifier = self._service.classifier

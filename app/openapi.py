@@ -12,11 +12,11 @@ from app.forms import MAX_FILES
 from app.openapi_parts import (
     PHOTO,
     header_objects,
+    json_operation,
     megapixels,
     ok,
     page,
     parameter,
-    probe,
     refusal,
     refusals,
 )
@@ -47,7 +47,7 @@ def document(settings: Settings, bundle: Bundle | None) -> Json:
         for operation in methods.values():
             _finish(operation, guarded=guarded and path not in OPEN_PATHS, terse=is_dialect(path))
     own = schemas(bundle.classes if bundle else None, MAX_FILES)
-    components: Json = {"schemas": own | openapi_dialects.schemas(bundle)}
+    components: Json = {"schemas": own | openapi_dialects.schemas()}
     if guarded:
         components["securitySchemes"] = SECURITY_SCHEMES
     return {"openapi": "3.1.0", "info": _info(), "paths": paths, "components": components}
@@ -94,13 +94,15 @@ def _paths(settings: Settings, bundle: Bundle | None) -> dict[str, dict[str, Jso
                 "responses": {"200": {"description": "The figures.", "content": FIGURES}, **refusals()},
             }
         },
-        "/livez": {"get": probe("livez", "Whether the process answers", "It answers.", "Alive")},
+        "/livez": {"get": json_operation("livez", "Whether the process answers", "It answers.", "Alive")},
         "/readyz": {
-            "get": probe("readyz", "Whether photos would be answered", "They would.", "Ready", "starting", "draining")
+            "get": json_operation(
+                "readyz", "Whether photos would be answered", "They would.", "Ready", "starting", "draining"
+            )
         },
         **openapi_dialects.paths(settings, bundle),
         "/": {"get": page("home", "The page for people", "Takes photos, with JavaScript and without.")},
-        "/openapi.json": {"get": probe("openapi", "This document", "OpenAPI 3.1.", "Document")},
+        "/openapi.json": {"get": json_operation("openapi", "This document", "OpenAPI 3.1.", "Document")},
         "/docs": {"get": page("docs", "This document as a page", "Nothing on it comes from elsewhere.")},
     }
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from app import tensors
 from app.answer import VERDICTS
 from app.bundle import Bundle
-from app.dialects import JSON_LENGTH
 from app.forms import MAX_FILES
-from app.openapi_parts import PHOTO, header_objects, megapixels, parameter, probe, refusals
+from app.openapi_parts import PHOTO, header_objects, json_operation, megapixels, parameter, refusals
 from app.schemas import SHARE, TEXT, Json, array, record, ref
 from app.settings import Settings
+from app.tensors import JSON_LENGTH
 
 BINARY = "application/octet-stream"
 PIXEL = "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="  # a GIF of one pixel: the shortest photo to show
@@ -20,18 +20,24 @@ PARAMETERS = {"type": "object", "description": "Parameters."}
 def paths(settings: Settings, bundle: Bundle | None) -> dict[str, dict[str, Json]]:
     """The operations by path and method."""
     found = {
-        "/v2": {"get": probe("v2", "Open Inference Protocol: the server", "What it is.", "Server", terse=True)},
-        "/v2/health/live": {"get": probe("v2_live", "The same as /livez", "It answers.", "Health", terse=True)},
+        "/v2": {
+            "get": json_operation("v2", "Open Inference Protocol: the server", "What it is.", "Server", terse=True)
+        },
+        "/v2/health/live": {
+            "get": json_operation("v2_live", "The same as /livez", "It answers.", "Health", terse=True)
+        },
         "/v2/health/ready": {
-            "get": probe("v2_ready", "The same as /readyz", "Ready.", "Health", "starting", "draining", terse=True)
+            "get": json_operation(
+                "v2_ready", "The same as /readyz", "Ready.", "Health", "starting", "draining", terse=True
+            )
         },
     }
     for path, suffix in (("/v2/models/{name}", ""), ("/v2/models/{name}/versions/{version}", "_version")):
         gone = ("not_found", "starting")
         named = _named(bundle)[: path.count("{")]
         said, ready = f"v2_model{suffix}", f"v2_model_ready{suffix}"
-        about = probe(said, "The model's inputs and outputs", "What they are.", "Model", *gone, terse=True)
-        whether = probe(
+        about = json_operation(said, "The model's inputs and outputs", "What they are.", "Model", *gone, terse=True)
+        whether = json_operation(
             ready, "Whether the model would answer", "It would.", "ModelReady", *gone, "draining", terse=True
         )
         found[path] = {"get": {**about, "parameters": named}}
@@ -40,7 +46,7 @@ def paths(settings: Settings, bundle: Bundle | None) -> dict[str, dict[str, Json
     return {**found, "/hf": {"post": _hugging_face(settings)}}
 
 
-def schemas(bundle: Bundle | None) -> dict[str, Json]:
+def schemas() -> dict[str, Json]:
     """The schemas by name."""
     tensor = {"name": TEXT, "datatype": TEXT, "shape": array({"type": "integer"})}
     described = record("A tensor, as the model takes or gives it; -1: any number.", **tensor)

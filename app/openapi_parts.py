@@ -9,6 +9,7 @@ from typing import Any
 from app.errors import CODES
 from app.schemas import COUNT, MEANINGS, TEXT, Json, error_example, ref, sentence_example
 from app.settings import Settings
+from app.tensors import JSON_LENGTH
 
 PAGE = {"text/html": {"schema": TEXT}}
 ANYWHERE = ("bad_request", "internal")
@@ -24,13 +25,13 @@ HEADERS: dict[str, tuple[str, Json]] = {
     ),
     "ETag": ("Names this answer: model, photo, parameters and whether it is a page.", TEXT),
     "Cache-Control": ("How long a cache may keep the answer.", TEXT),
-    "Inference-Header-Content-Length": ("Length of the JSON, behind which binary tensors follow.", COUNT),
+    JSON_LENGTH: ("Length of the JSON, behind which binary tensors follow.", COUNT),
     "Vary": ("Accept decides between JSON and a page.", TEXT),
     "X-Request-ID": ("Names this request in the service's log.", {**TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"}),
     "traceparent": ("Your trace, with this request as a span of it.", TEXT),
 }
 # if any photo was answered, if the request was part of a trace, if an output is binary
-SOMETIMES = ("Server-Timing", "traceparent", "Inference-Header-Content-Length")
+SOMETIMES = ("Server-Timing", "traceparent", JSON_LENGTH)
 
 
 def parameter(name: str, description: str, schema: Json, *, where: str = "query", **more: Any) -> Json:
@@ -38,7 +39,7 @@ def parameter(name: str, description: str, schema: Json, *, where: str = "query"
     return {"name": name, "in": where, "description": description, "schema": schema, **more}
 
 
-def probe(name: str, summary: str, description: str, schema: str, *codes: str, terse: bool = False) -> Json:
+def json_operation(name: str, summary: str, description: str, schema: str, *codes: str, terse: bool = False) -> Json:
     """An operation that answers in JSON alone."""
     content = {"application/json": {"schema": ref(schema)}}
     responses = {"200": {"description": description, "content": content}, **refusals(*codes, terse=terse)}

@@ -44,7 +44,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Step:
-    """A measured part of the work on a request: fetch, wait, decode or infer. `started_ns` counts from 1970."""
+    """A measured part of the work on a request: fetch, wait, read, decode or infer. `started_ns` counts from 1970."""
 
     name: str
     started_ns: int
@@ -55,9 +55,9 @@ class Step:
 class Outcome:
     """One request. `route` is a pattern of ours, never a path that a client wrote; `method` is one of METHODS or OTHER.
 
-    `traceparent` is the header to send back: the caller's trace, and this request as a span of it. `steps` are
-    those of each photo; `answers` of each photo that got one; `agreed` whether a person's label was the verdict, where
-    one was sent; `refusals` the codes of the request's or its photos' refusals.
+    `traceparent` is the header to send back: the caller's trace, and this request as a span of it. `steps` are its own
+    and those of each photo; `answers` of each photo that got one; `agreed` whether a person's label was the verdict,
+    where one was sent; `refusals` the codes of the request's or its photos' refusals.
     """
 
     method: str = OTHER

@@ -21,7 +21,9 @@ SPACE = b" \t\r\n"  # the tool `base64` breaks lines
 
 def read_object(data: bytes) -> dict[str, Any]:
     """The JSON object that these bytes are. Raises Refusal("bad_request")."""
-    if len(data) > MOST_BYTES or (len(data) > MOST_UNICODE and not data.isascii()):
+    # escapes of + and =, which some programs write, are ASCII too
+    wide = not data.isascii() or data.count(b"\\u") > data.count(b"\\u00")
+    if len(data) > MOST_BYTES or (len(data) > MOST_UNICODE and wide):
         raise Refusal("bad_request", "This JSON is too large: photos in it are in base64, and that is ASCII.")
     if data.count(b",") > MOST_COMMAS or sum(data.count(mark) for mark in (b"[", b"{", b'"')) > MOST_MARKS:
         raise Refusal("bad_request", "This is too much JSON: send tensors in binary, and photos as they are.")

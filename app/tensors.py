@@ -21,6 +21,7 @@ from app.image import Pixels
 from app.payload import photo_of, read_object
 
 EXTENSIONS = ["binary_tensor_data"]
+JSON_LENGTH = "Inference-Header-Content-Length"  # of a body with binary tensors behind the JSON
 IMAGE, PIXELS = "image", "pixels"
 INPUTS = {IMAGE: "BYTES", PIXELS: "UINT8"}
 OUTPUTS = {"probabilities": "FP32", "label": "BYTES", "verdict": "BYTES"}
@@ -44,7 +45,7 @@ class Asked:
 
 
 def read_request(body: bytes, json_length: str | None, size: int, most_photos: int) -> Asked:
-    """The request that this body is. `json_length` is its header Inference-Header-Content-Length, `size` the side of
+    """The request that this body is. `json_length` is its header JSON_LENGTH, `size` the side of
     the network's input. Raises Refusal("bad_request")."""
     text, binary = _split(body, json_length)
     content = read_object(text)
@@ -81,7 +82,7 @@ def _split(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]:
     length = len(body)
     if json_length is not None:
         if not (json_length.isascii() and json_length.isdigit()) or int(json_length[:19]) > length:
-            raise _bad("Inference-Header-Content-Length must be the length of the JSON that the body begins with.")
+            raise _bad(f"{JSON_LENGTH} must be the length of the JSON that the body begins with.")
         length = int(json_length[:19])
     return body[:length], memoryview(body)[length:]
 

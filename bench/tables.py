@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bench.replica import BALANCERS
+
 Row = Sequence[object]
 Table = tuple[str, Row, Sequence[Row]]
 AGAINST = ("8", "32")  # clients, at which services are compared
@@ -227,7 +229,6 @@ PAGE = (
     ("long_task_ms", "meanwhile the longest task, ms", "≤ 200"),
 )
 SIZING_STEPS = ("wait", "decode", "infer", "overhead")
-BALANCERS = ("at random", "least connections")
 OUTCOME = ("p50 / p99, ms", "refused")
 SCORES = ("similarity", "confidence", "both")
 FLOOD = (

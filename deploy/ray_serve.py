@@ -45,7 +45,8 @@ def tellapart(arguments: dict[str, Any]) -> serve.Application:
         Replica,
         name="tellapart",
         ray_actor_options={"num_cpus": plan.streams},
-        # As many as there are workers: at 80 % of two cores' peak, 3.1 requests were under way (docs/bench.md: 42 ms).
+        # As many as there are workers: at 80 % of two cores' peak 3.1 requests were under way (docs/bench.md, by the
+        # median of 42 ms).
         autoscaling_config=AutoscalingConfig(
             min_replicas=scale.min_replicas, max_replicas=scale.max_replicas, target_ongoing_requests=plan.workers
         ),

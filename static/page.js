@@ -25,7 +25,7 @@ async function give(photos) {
     if (!at) results.firstElementChild.scrollIntoView({ block: "nearest" });
     await new Promise((resume) => setTimeout(resume));
   }
-  if (!photos.length) find("#status").textContent = WORDS.noPhotos;
+  if (!photos.length) announce(WORDS.noPhotos);
 }
 
 function giveSome(photos, batch) {
@@ -54,11 +54,10 @@ function start(jobs) {
 
 async function work() {
   tally.running += 1;
-  try {
-    for (let job = queue.shift(); job; job = queue.shift()) await classify(job);
-  } finally {
-    tally.running -= 1; // whatever went wrong with one, others are classified
+  for (let job = queue.shift(); job; job = queue.shift()) {
+    await classify(job).catch(() => end(job, { error: trouble("unreadable"), again: true }));
   }
+  tally.running -= 1;
 }
 
 async function classify(job) {
@@ -78,7 +77,7 @@ function end(job, answer) {
   arrange();
   if (tally.done < tally.all || tally.all > 1) announceProgress();
   else {
-    announce(say("answer", { source: photo.source, words }));
+    announce(say("answer", { source: photo.source, words }), true);
     card.scrollIntoView({ block: "nearest" });
   }
 }
@@ -100,19 +99,19 @@ function stop(jobs) {
 
 function announceProgress() {
   const { all, done, failed } = tally;
-  announce(all === 1 ? WORDS.one : say(done < all ? "progress" : failed ? "doneBut" : "done", tally));
+  announce(all === 1 ? WORDS.one : say(done < all ? "progress" : failed ? "doneBut" : "done", tally), all === 1);
 }
 
-/** Say where things stand, also to screen readers; of a single photo the card says it already, to those who see. */
-function announce(words) {
+/** Say where things stand, also to screen readers; `unseen`: the card of a single photo says it already, to those who see. */
+function announce(words, unseen = false) {
   const status = find("#status");
   status.ariaLive = tally.done && tally.done < tally.all ? "off" : "polite"; // of many, beginning and end
   status.textContent = words;
-  status.classList.toggle("unseen", tally.all === 1);
+  status.classList.toggle("unseen", unseen);
 }
 
 document.documentElement.classList.add("scripted");
 listenToBar(stop, announce);
-listen(give);
+listen(give, announce);
 addEventListener("load", startWorker); // later, so as not to hold up the page
 sharedPhotos().then((files) => files.length && give(asPhotos(files)));

@@ -2,7 +2,7 @@
 
 import { sendFeedback } from "./page_ask.js";
 import { clone, find } from "./page_dom.js";
-import { WORDS } from "./page_words.js";
+import { OUTSIDE, WORDS } from "./page_words.js";
 
 /** The button's form, for a photo whose bytes are here; of one from a URL there are none to send. */
 export function addFeedback(card, file, { predictions }) {
@@ -26,7 +26,7 @@ function newForm(button, file, classes) {
   const [send, cancel] = form.querySelectorAll("button");
   const choices = find("select", form);
   let sending = false;
-  choices.append(new Option(WORDS.choose, ""), ...[...classes, "none of these"].map((name) => new Option(name, name)));
+  choices.append(new Option(WORDS.choose, ""), ...classes.map((name) => new Option(name, name)), new Option(WORDS.outside, OUTSIDE));
   cancel.addEventListener("click", () => close(form, button));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

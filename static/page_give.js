@@ -9,12 +9,12 @@ const looksLikeAPhoto = ({ name, type }) => !name.startsWith(".") && (type.start
 /** Files as `give` takes them. */
 export const asPhotos = (files) => Array.from(files, (file) => ({ source: file.webkitRelativePath || file.name, file }));
 
-/** Call `give` with [{source, file}] or [{source, url}] for whatever comes in. */
-export function listen(give) {
+/** Call `give` with [{source, file}] or [{source, url}] for whatever comes in; `announce` tells. */
+export function listen(give, announce) {
   const giveUrl = (url) => give([{ source: url, url }]);
   listenToInputs(give);
   listenToDrops(give);
-  listenToExamples(give);
+  listenToExamples(give, announce);
   const box = find(".url");
   listenToPaste(give, box && giveUrl);
   if (!box) return;
@@ -37,13 +37,13 @@ function listenToInputs(give) {
 }
 
 /** A browser keeps the photos that it shows, so asking for one again takes no time. */
-function listenToExamples(give) {
+function listenToExamples(give, announce) {
   for (const button of document.querySelectorAll(".examples button")) {
     button.addEventListener("click", async () => {
       const { src, alt } = find("img", button);
       const photo = await fetch(src).then((answer) => answer.ok && answer.blob()).catch(() => null);
       if (photo) give([{ source: alt, file: new File([photo], `${alt}.${photo.type.slice(6)}`, { type: photo.type }) }]);
-      else find("#status").textContent = WORDS.unreachable;
+      else announce(WORDS.unreachable);
     });
   }
 }

@@ -1,7 +1,7 @@
 // Many photos: sort and filter their cards, take the answers away as CSV or the photos as a ZIP, clear all.
 
 import { find } from "./page_dom.js";
-import { WORDS, say, verdict } from "./page_words.js";
+import { UNSURE, WORDS, say, verdict } from "./page_words.js";
 import { zip } from "./page_zip.js";
 
 const results = find("#results");
@@ -48,7 +48,7 @@ function arrangeNow() {
 function kind({ answer }) {
   if (!answer) return WORDS.still;
   if (answer.error) return WORDS.error;
-  return answer.verdict === "not sure" ? WORDS.notSure : verdict(answer);
+  return answer.verdict === UNSURE ? WORDS.notSure : verdict(answer);
 }
 
 const confidence = ({ answer }) => answer?.predictions?.[0][1] ?? -1;

@@ -3,7 +3,8 @@
 import { find } from "./page_dom.js";
 
 export const WORDS = JSON.parse(find("#words").textContent);
-const OUTSIDE = "none of these";
+export const OUTSIDE = "none of these"; // as the service says it
+export const UNSURE = "not sure";
 
 const NAMES = ["name", "names", "source"]; // whose direction of writing must not turn the rest of a sentence around
 
@@ -23,7 +24,7 @@ export const percent = (p) => say("percent", { number: (100 * p).toFixed(1) });
 
 /** The verdict in words. */
 export function verdict({ verdict: said, predictions }) {
-  if (said === "not sure") return say("unsure", { names: predictions.slice(0, 2).map(([name]) => name) });
+  if (said === UNSURE) return say("unsure", { names: predictions.slice(0, 2).map(([name]) => name) });
   return said === OUTSIDE ? WORDS.outside : said;
 }
 

@@ -104,7 +104,7 @@ def test_a_soak_gets_the_answers_that_it_expects() -> None:
         assert held["threads"] > 1
         assert held["descriptors"] > 3
         assert room(ours.port) == (2, 20)
-        loops, figures = sizing.one_round(ours.port, 2, 20, [upload(photos()[0])], 0.1, 1)
+        loops, figures = sizing.one_round(ours.port, 2, 20, [upload(photos()[0])], 0.3, 1)
     assert loops.keys() == {1, 2 + sizing.SPARE_CLIENTS}
     assert figures["loops"]["1"]["infer_ms"] > 1
     assert figures["held"].keys() == {"50 %", "70 %", "80 %"}

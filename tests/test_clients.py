@@ -154,9 +154,12 @@ def test_its_errors_say_what_we_say(server: triton.InferenceServerClient) -> Non
             server.infer(**{"model_name": BEARS.name, **given})
         assert caught.value.status() == status
         assert message in caught.value.message()
-    server.unregister_plugin()
-    with pytest.raises(InferenceServerException, match=r"\[401\] This needs the service's key\."):
-        server.infer(BEARS.name, [raw(TEDDY)])
+
+
+def test_triton_without_the_key(live: Live) -> None:
+    refused = pytest.raises(InferenceServerException, match=r"\[401\] This needs the service's key\.")
+    with triton.InferenceServerClient(f"127.0.0.1:{live.port}") as stranger, refused:
+        stranger.infer(BEARS.name, [raw(TEDDY)])
 
 
 # ── huggingface_hub ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -39,12 +39,19 @@ def test_parts_are_counted_before_they_are_read(mark: bytes, most: int) -> None:
         read_object(mark * most)
 
 
-@pytest.mark.parametrize(("filling", "most"), [(b" ", MOST_BYTES), (b"\xc3\xa9", MOST_UNICODE)])
+@pytest.mark.parametrize(
+    ("filling", "most"), [(b" ", MOST_BYTES), (b"\xc3\xa9", MOST_UNICODE), (b"\\u20ac", MOST_UNICODE)]
+)
 def test_its_length_is_bounded_whatever_an_upload_may_have(filling: bytes, most: int) -> None:
     with pytest.raises(Refusal, match="too large: photos in it are in base64"):
         read_object(filling * (most // len(filling) + 1))
     with pytest.raises(Refusal, match="not JSON"):
         read_object(filling * (most // len(filling)))
+
+
+def test_base64_may_be_written_with_escapes() -> None:
+    text = b'{"a": "%s"}' % (b"\\u002b" * MOST_UNICODE)
+    assert read_object(text) == {"a": "+" * MOST_UNICODE}
 
 
 def lists(shape: tuple[int, ...]) -> bytes:

@@ -87,7 +87,7 @@ def test_pixels(form: str) -> None:
         assert np.array_equal(photo, expected)
 
 
-def test_a_binary_tensor_of_a_single_byte_is_as_long_as_it_says() -> None:
+def test_pixels_go_from_0_to_255() -> None:
     ends = np.full((1, SIZE, SIZE, 3), 255, np.uint8)
     ends[0, 0, 0, 0] = 0
     assert np.array_equal(read_one(pixels(ends)).photos, ends)

@@ -30,7 +30,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.live import ROOT, clean_env, free_port
 from tests.test_http import URL, FakeFetcher, upload
-from tests.wire import TEDDY, scope_of, until
+from tests.wire import HANG_S, TEDDY, scope_of, until
 
 SECRET = "s3cr3t"
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -194,9 +194,9 @@ def test_a_collector_that_never_answers_holds_up_neither_requests_nor_the_end(
     with running(stuck) as client:
         for _ in range(5):
             assert client.get("/").status_code == 200
-        assert stuck.asked.wait(1)
+        assert stuck.asked.wait(HANG_S)
         started = time.monotonic()
-    assert 0.2 <= time.monotonic() - started < 2
+    assert 0.2 <= time.monotonic() - started < 10  # the SDK itself would wait for 30 s
     stuck.end.set()
 
 
@@ -205,7 +205,7 @@ def test_a_collector_that_is_away_holds_up_neither(impatient: None, monkeypatch:
     with running(None) as client:
         assert client.get("/").status_code == 200
         started = time.monotonic()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 @contextmanager
@@ -225,12 +225,15 @@ def collector() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", posted
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", posted
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_the_last_spans_are_sent_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "FLUSH_S", HANG_S)  # it ends as soon as they are
     with collector() as (address, posted):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=bears-of-alaska")

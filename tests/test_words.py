@@ -27,9 +27,6 @@ UNTRANSLATED = {
     "·",
     "turned",
     "upright",
-    "none",
-    "of",
-    "these",
 }
 PARTS = {f"{down} {across}".strip() for down in ("", "upper", "lower") for across in ("", "left", "right")} - {""}
 

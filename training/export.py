@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DATA", help="the photos, if no longer where the run found them")
     golden_help = "photos to choose golden ones from; they travel with the bundle [small copies of yours]"
     parser.add_argument("--golden", type=Path, metavar="FOLDER", help=golden_help)
-    precision_help = "auto: int8 if its answers pass the gate, else int8 weights, else f32"
     examples_help = "let the page show golden photos for everyone to try it with"
     parser.add_argument("--examples", action="store_true", help=examples_help)
+    precision_help = "auto: int8 if its answers pass the gate, else int8 weights, else f32"
     parser.add_argument("--precision", choices=("auto", "f32"), default="auto", help=precision_help)
     parser.add_argument("--about", default="", metavar="TEXT", help="a sentence for the bundle's card")
     seen_help = "what the weights that training started from had seen, for the card [what their file says]"

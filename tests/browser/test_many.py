@@ -88,8 +88,13 @@ def test_a_folder(chromium: Browser, live: Live, tmp_path: Path) -> None:
 
 def test_a_dropped_folder(chromium: Browser, live: Live) -> None:
     with opened(chromium, live) as page:
+        choose(page, photo("cat.jpg"))
+        answered(page, 1)
+        expect(page.locator("#status")).to_have_css("clip-path", "inset(50%)")  # what it says, the card says
         page.evaluate(DROP, [{"name": "empty", "in": []}])
         expect(page.locator("#status")).to_have_text("There are no photos in that.")
+        expect(page.locator("#status")).to_have_css("clip-path", "none")
+        page.evaluate("document.querySelector('#clear').click()")
         inner = {"name": "c", "in": [{"name": "2.jpg"}, {"name": "notes.txt", "type": "text/plain"}]}
         page.evaluate(DROP, [{"name": "b", "in": [{"name": "1.jpg"}, {"name": "gone.jpg", "gone": True}, inner]}])
         answered(page, 2)

@@ -45,12 +45,22 @@ def test_a_url_that_fails_at_first_holds_nothing_up(chromium: Browser, live: Liv
         answered(page, 5)
 
 
+def test_an_answer_that_is_none_of_ours_holds_nothing_up(chromium: Browser, live: Live) -> None:
+    strange = {"predictions": [["a", 1]], "verdict": "a"}
+    with opened(chromium, live) as page:
+        page.route("**/upload*", lambda route: route.fulfill(json=strange), times=4)
+        choose(page, *[photo(f"{name}.jpg", TEDDY) for name in "abcde"])
+        answered(page, 5)
+        expect(page.get_by_text("This page cannot read the service’s answer.")).to_have_count(4)
+        expect(page.get_by_role("heading", name="teddys", exact=True)).to_have_count(1)
+
+
 def test_waiting_for_a_busy_service_can_be_cancelled(chromium: Browser, live: Live) -> None:
     asked: list[str] = []
     with opened(chromium, live) as page:
-        page.route("**/upload*", busy(formatdate(time() + 600, usegmt=True), asked), times=3)
+        page.route("**/upload*", busy(formatdate(time() + 690, usegmt=True), asked), times=3)
         choose(page, *[photo(f"{name}.jpg", TEDDY) for name in "abc"])
-        expect(page.get_by_text("trying again in 6")).to_have_count(3)  # some 600 s: a date is understood
+        expect(page.get_by_text("trying again in 6")).to_have_count(3)  # 600 to 690 s: a date is understood
         cards(page).first.get_by_role("button", name="Cancel").click()
         expect(cards(page).first).to_contain_text("Cancelled.")
         page.get_by_role("button", name="Clear").click()

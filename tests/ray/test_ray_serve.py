@@ -23,6 +23,7 @@ from ray.serve.schema import ServeDeploySchema
 from deploy.ray_serve import tellapart
 from tests.drawings import bear, jpeg
 from tests.live import ROOT, free_port, live_service
+from tests.test_serve_load import SLOW
 from tests.wire import TEDDY, until
 
 HANG_S = 60
@@ -149,7 +150,7 @@ def test_no_log_of_ray_tells_what_was_asked_for(served: Served) -> None:
 
 
 def test_a_client_that_left_is_499(served: Served) -> None:
-    many = [("file", TEDDY)] * 64  # more than half a second of work
+    many = [("file", SLOW)] * 16  # seconds of work
     with pytest.raises(httpx2.ReadTimeout):
         timeout = httpx2.Timeout(HANG_S, read=0.3)
         httpx2.post(
