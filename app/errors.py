@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # code → (HTTP status, what to do about it). The one place where statuses and hints live.
 CODES: dict[str, tuple[int, str]] = {
-    "bad_request": (400, "See the README for what this address takes."),
+    "bad_request": (400, "See /docs for what this address takes."),
     "bad_url": (400, "Give one absolute http:// or https:// address of a photo."),
     "blocked_url": (400, "Only public addresses on ports 80 and 443 are fetched, unless the operator listed the host."),
     "no_file": (400, "Send multipart/form-data with one or more files in the field 'file'."),

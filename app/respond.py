@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2.utils import htmlsafe_json_dumps
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
@@ -28,9 +29,10 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_for_scripts = htmlsafe_json_dumps(words.FOR_SCRIPTS, ensure_ascii=False, separators=(",", ":"))
 _templates.globals.update(asset=asset, card_in_words=model_card.in_words, own_rate=model_card.own_rate)
 _templates.globals.update(in_short=preview.in_short, likeliest=preview.likeliest, percent=words.percent)
-_templates.globals.update(words=words.WORDS, words_for_scripts=words.FOR_SCRIPTS)
+_templates.globals.update(words=words.WORDS, words_for_scripts=_for_scripts)
 _templates.globals.update(say=words.say, question=words.question, verdict=words.verdict)
 _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
 
@@ -94,6 +96,7 @@ def about(scope: Scope) -> dict[str, Any]:
             "short_side": max(SHORT_SIDE, 2 * bundle.preprocess.resize) if bundle else SHORT_SIDE,
             "max_upload_mb": service.settings.max_upload_mb,
             "urls": service.settings.url_hosts != "none",
+            "key": bool(service.settings.api_key),
             "feedback": service.settings.feedback_dir is not None,
         },
         "link": link,

@@ -126,9 +126,12 @@ def planned(one: Profile, p99_ms: float, requests: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, simulate, plan, write and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.sizing", description="How many replicas a rate needs.")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of all that is measured [5]")
     parser.add_argument(
-        "--seconds", type=float, default=2.5, help="length of a closed loop; open ones are three times it"
+        "--seconds",
+        type=float,
+        default=2.5,
+        help="length of a closed loop in seconds; open ones are three times it [2.5]",
     )
     parser.add_argument("--p99-ms", type=float, default=100.0, help="what 99 of 100 answers are to be within")
     parser.add_argument("--requests", type=int, default=100_000, help="simulated in each case")

@@ -10,7 +10,7 @@ import { sharedPhotos, startWorker } from "./page_shared.js";
 import { WORDS, say, trouble } from "./page_words.js";
 
 const IN_FLIGHT = 3;
-const AT_ONCE = 25; // new cards in one go, so that hundreds do not freeze the page
+const AT_ONCE = 25; // new cards in one go: hundreds would freeze the page
 
 const results = find("#results");
 let queue = [];
@@ -102,7 +102,7 @@ function announceProgress() {
   announce(all === 1 ? WORDS.one : say(done < all ? "progress" : failed ? "doneBut" : "done", tally), all === 1);
 }
 
-/** Say where things stand, also to screen readers; `unseen`: the card of a single photo says it already, to those who see. */
+/** Say where things stand, to screen readers too; `unseen`: to them alone, as a card shows it. */
 function announce(words, unseen = false) {
   const status = find("#status");
   status.ariaLive = tally.done && tally.done < tally.all ? "off" : "polite"; // of many, beginning and end

@@ -51,7 +51,7 @@ export function showAnswer(card, photo, answer) {
   const better = answer.thumbnail ?? (photo.original && URL.createObjectURL(photo.original.blob));
   if (better && find("img", card)) find("img", card).src = better;
   addHeat(card, photo, answer);
-  addFeedback(card, photo.file, answer);
+  addFeedback(card, photo.file);
   addCode(card, photo, answer);
   settle(card, ".verdict");
   return inShort(answer);

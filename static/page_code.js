@@ -31,16 +31,22 @@ async function copy(button, label, text) {
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const python = JSON.stringify;
 
-const curlFile = (name) => `curl -F ${shell(`file=@"${name.replaceAll(/["\\]/g, "\\$&")}"`)} ${location.origin}/upload`;
-const curlUrl = (url) => `curl -G --data-urlencode ${shell(`url=${url}`)} ${location.origin}/classify-url`;
+// Where the service asks for a key, they take it from the environment.
+const { key } = find(".zone").dataset;
+const curlKey = key ? ' -H "Authorization: Bearer $TELLAPART_API_KEY"' : "";
+const pythonKey = key ? ', headers={"Authorization": "Bearer " + os.environ["TELLAPART_API_KEY"]}' : "";
+const imports = key ? "import os\n\nimport httpx2" : "import httpx2";
 
-const pythonFile = (name) => `import httpx
+const curlFile = (name) => `curl${curlKey} -F ${shell(`file=@"${name.replaceAll(/["\\]/g, "\\$&")}"`)} ${location.origin}/upload`;
+const curlUrl = (url) => `curl${curlKey} -G --data-urlencode ${shell(`url=${url}`)} ${location.origin}/classify-url`;
+
+const pythonFile = (name) => `${imports}
 
 with open(${python(name)}, "rb") as photo:
-    answer = httpx.post("${location.origin}/upload", files={"file": photo}).json()
+    answer = httpx2.post("${location.origin}/upload", files={"file": photo}${pythonKey}).json()
 print(answer)`;
 
-const pythonUrl = (url) => `import httpx
+const pythonUrl = (url) => `${imports}
 
-answer = httpx.get("${location.origin}/classify-url", params={"url": ${python(url)}}, timeout=30).json()
+answer = httpx2.get("${location.origin}/classify-url", params={"url": ${python(url)}}, timeout=30${pythonKey}).json()
 print(answer)`;

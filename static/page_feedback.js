@@ -2,10 +2,10 @@
 
 import { sendFeedback } from "./page_ask.js";
 import { clone, find } from "./page_dom.js";
-import { OUTSIDE, WORDS } from "./page_words.js";
+import { WORDS } from "./page_words.js";
 
-/** The button's form, for a photo whose bytes are here; of one from a URL there are none to send. */
-export function addFeedback(card, file, { predictions }) {
+/** The button's form; of a photo from a URL there are no bytes to send. */
+export function addFeedback(card, file) {
   const button = find(".wrong", card);
   if (!button) return;
   if (!file) {
@@ -15,18 +15,20 @@ export function addFeedback(card, file, { predictions }) {
   button.addEventListener("click", () => {
     const open = find(".feedback", card);
     if (open) close(open, button);
-    else card.querySelector(".tools").after(newForm(button, file, predictions.map(([name]) => name)));
+    else card.querySelector(".tools").after(newForm(button, file));
     button.setAttribute("aria-expanded", String(!open));
     find(".feedback select", card)?.focus();
   });
 }
 
-function newForm(button, file, classes) {
+function newForm(button, file) {
   const form = clone("#feedback");
   const [send, cancel] = form.querySelectorAll("button");
   const choices = find("select", form);
   let sending = false;
-  choices.append(new Option(WORDS.choose, ""), ...classes.map((name) => new Option(name, name)), new Option(WORDS.outside, OUTSIDE));
+  find("p", form).textContent = find(".plain p").textContent;
+  choices.append(new Option(WORDS.choose, ""), ...find(".plain select").cloneNode(true).children);
+  choices.value = "";
   cancel.addEventListener("click", () => close(form, button));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -9,6 +9,9 @@ const looksLikeAPhoto = ({ name, type }) => !name.startsWith(".") && (type.start
 /** Files as `give` takes them. */
 export const asPhotos = (files) => Array.from(files, (file) => ({ source: file.webkitRelativePath || file.name, file }));
 
+/** Those of a folder by name, as a person orders them; a browser has them in any order. */
+const inOrder = (photos) => photos.sort((one, other) => one.source.localeCompare(other.source, undefined, { numeric: true }));
+
 /** Call `give` with [{source, file}] or [{source, url}] for whatever comes in; `announce` tells. */
 export function listen(give, announce) {
   const giveUrl = (url) => give([{ source: url, url }]);
@@ -30,13 +33,13 @@ function listenToInputs(give) {
   for (const input of document.querySelectorAll(".zone input")) {
     input.addEventListener("change", () => {
       const files = [...input.files];
-      give(asPhotos(input.webkitdirectory ? files.filter(looksLikeAPhoto) : files));
+      give(input.webkitdirectory ? inOrder(asPhotos(files.filter(looksLikeAPhoto))) : asPhotos(files));
       input.value = ""; // so that the same photo can be chosen again
     });
   }
 }
 
-/** A browser keeps the photos that it shows, so asking for one again takes no time. */
+/** Which the browser has already, as it shows them. */
 function listenToExamples(give, announce) {
   for (const button of document.querySelectorAll(".examples button")) {
     button.addEventListener("click", async () => {
@@ -63,7 +66,7 @@ function listenToDrops(give) {
     const files = [...dataTransfer.files];
     const entries = [...dataTransfer.items].map((item) => item.webkitGetAsEntry?.()); // only now: they are gone later
     if (!entries.some((entry) => entry?.isDirectory)) give(asPhotos(files));
-    else give((await Promise.all(entries.map(photosOf))).flat());
+    else give(inOrder((await Promise.all(entries.map(photosOf))).flat()));
   }));
 }
 

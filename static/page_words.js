@@ -3,7 +3,7 @@
 import { find } from "./page_dom.js";
 
 export const WORDS = JSON.parse(find("#words").textContent);
-export const OUTSIDE = "none of these"; // as the service says it
+const OUTSIDE = "none of these"; // as the service says it
 export const UNSURE = "not sure";
 
 const NAMES = ["name", "names", "source"]; // whose direction of writing must not turn the rest of a sentence around

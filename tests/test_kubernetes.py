@@ -155,6 +155,7 @@ def test_the_settings_are_taken_and_the_copied_bundle_is_whole(tmp_path: Path) -
 def test_the_docs_go_through_them() -> None:
     assert "## Kubernetes" in DEPLOY
     commands = [line for line in DEPLOY.splitlines() if line.startswith("kubectl ")]
-    assert f"kubectl apply --kustomize {FOLDER.relative_to(ROOT)}" in commands
+    assert "kubectl apply --kustomize overlay" in commands
+    assert f"resources: [../tellapart/{FOLDER.relative_to(ROOT)}]" in DEPLOY
     assert f"kubectl apply --filename {KSERVE.relative_to(ROOT)}" in commands
     assert "Kubernetes" in DEPLOY.partition("**Not run**")[2]

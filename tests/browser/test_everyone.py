@@ -115,7 +115,7 @@ def test_the_keyboard_does_it_all(chromium: Browser, live: Live) -> None:
 
 def test_the_page_stays_small() -> None:
     """With all that a page can have, uncompressed."""
-    everything = serving(["black", "grizzly", "teddys"], feedback_dir=Path("feedback"))
+    everything = serving(["black", "grizzly", "teddys"], feedback_dir=Path("feedback"), api_key="secret")
     pages = [render({}, everything), render({}, everything, "offline.html")]
     scripts = [path for path in STATIC.iterdir() if re.fullmatch(r"(page.*|sw)\.(js|css)", path.name)]
     assert sum(len(page.encode()) for page in pages) + sum(path.stat().st_size for path in scripts) <= BUDGET

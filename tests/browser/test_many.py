@@ -83,7 +83,7 @@ def test_a_folder(chromium: Browser, live: Live, tmp_path: Path) -> None:
     with opened(chromium, live) as page:
         page.get_by_label("Choose a whole folder").set_input_files(tmp_path / "bears")
         answered(page, 2)
-        assert sorted(sources(page)) == ["bears/a/1.jpg", "bears/a/b/2.jpg"]
+        assert sources(page) == ["bears/a/1.jpg", "bears/a/b/2.jpg"]
 
 
 def test_a_dropped_folder(chromium: Browser, live: Live) -> None:
@@ -252,3 +252,23 @@ def test_the_request_for_developers(chromium: Browser, live: Live) -> None:
         assert answer["verdict"] == "teddys"
         assert set(answer) == {"predictions", "verdict", "model", "image"}
         compile(page.locator("pre").nth(1).inner_text(), "shown", "exec")
+
+
+def keyed(route: Route) -> None:
+    """The page of a service with a key, before one without."""
+    page = route.fetch()
+    route.fulfill(response=page, body=page.text().replace("data-short", 'data-key="1" data-short'))
+
+
+def test_the_request_where_a_key_is_asked_for(chromium: Browser, live: Live) -> None:
+    with opened(chromium, live) as page:
+        page.route("**/", keyed)
+        page.goto("/")
+        choose(page, photo("bear.jpg", TEDDY))
+        answered(page, 1)
+        page.get_by_text("For developers").click()
+        curl, python, _ = page.locator("pre").all_inner_texts()
+        assert curl.startswith('curl -H "Authorization: Bearer $TELLAPART_API_KEY" -F ')
+        assert python.startswith("import os\n\nimport httpx2\n")
+        assert python.count("TELLAPART_API_KEY") == 1
+        compile(python, "shown", "exec")
