@@ -113,5 +113,5 @@ function announce(words, unseen = false) {
 document.documentElement.classList.add("scripted");
 listenToBar(stop, announce);
 listen(give, announce);
-addEventListener("load", startWorker); // later, so as not to hold up the page
+addEventListener("load", startWorker); // later: it is in no hurry
 sharedPhotos().then((files) => files.length && give(asPhotos(files)));

@@ -31,7 +31,7 @@ async function copy(button, label, text) {
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const python = JSON.stringify;
 
-// Where the service asks for a key, they take it from the environment.
+// A key, where one is asked for, is in the environment.
 const { key } = find(".zone").dataset;
 const curlKey = key ? ' -H "Authorization: Bearer $TELLAPART_API_KEY"' : "";
 const pythonKey = key ? ', headers={"Authorization": "Bearer " + os.environ["TELLAPART_API_KEY"]}' : "";

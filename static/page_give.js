@@ -9,7 +9,7 @@ const looksLikeAPhoto = ({ name, type }) => !name.startsWith(".") && (type.start
 /** Files as `give` takes them. */
 export const asPhotos = (files) => Array.from(files, (file) => ({ source: file.webkitRelativePath || file.name, file }));
 
-/** Those of a folder by name, as a person orders them; a browser has them in any order. */
+/** By name, as people do; a browser has those of a folder in any order. */
 const inOrder = (photos) => photos.sort((one, other) => one.source.localeCompare(other.source, undefined, { numeric: true }));
 
 /** Call `give` with [{source, file}] or [{source, url}] for whatever comes in; `announce` tells. */
